@@ -1,0 +1,220 @@
+"""Where tiles lie: what to read, what to keep, where to write. Pure arithmetic, no torch.
+
+The seamless guarantee rests on three facts that are computed here and proved in
+``tests/invariants``: a tile is read with the network's whole receptive field around what it
+writes; tile origins are multiples of the network's stride, so that every pooling window falls
+on the same pixels in every tile; and only the core, which no tile border can influence, is kept.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from septum.errors import TileSizeError
+
+Span = tuple[int, int]
+"""Half-open interval [start, stop) of pixels along one axis; start may be negative."""
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """The extents that a fully convolutional network accepts and what it does with them.
+
+    ``stride``: product of its pooling strides; ``context``: pixels of input that an output pixel
+    depends on, to each side, at most; ``shrink``: input extent minus output extent;
+    ``remainder``: legal input extents are ``k * stride + remainder``; ``minimum``: the smallest.
+    All in pixels along one axis, the same for every axis.
+    """
+
+    stride: int
+    context: int
+    shrink: int
+    remainder: int
+    minimum: int
+
+    def output_extent(self, extent: int) -> int:
+        """Output extent for a legal input extent; raises TileSizeError for any other."""
+        self.check(extent)
+        return extent - self.shrink
+
+    def check(self, extent: int, name: str = "tile") -> None:
+        """Raise TileSizeError, naming the nearest legal extents, unless ``extent`` is legal."""
+        if extent >= self.minimum and (extent - self.remainder) % self.stride == 0:
+            return
+        above = self.legal_at_least(extent)
+        below = above - self.stride
+        offers = f"{below} or {above}" if below >= self.minimum else f"{above}"
+        raise TileSizeError(
+            f"{name} = {extent} does not fit this network: extents must be "
+            f"{self.stride}·k + {self.remainder} and at least {self.minimum}; use {offers}"
+        )
+
+    def legal_at_least(self, extent: int) -> int:
+        """The smallest legal input extent that is not below ``extent``."""
+        steps = math.ceil((max(extent, self.minimum) - self.remainder) / self.stride)
+        return steps * self.stride + self.remainder
+
+    @property
+    def lead(self) -> int:
+        """Pixels read before the first one written: the context, kept on the stride's grid."""
+        if self.shrink:
+            return self.shrink // 2
+        return math.ceil(self.context / self.stride) * self.stride
+
+    def core_extent(self, extent: int) -> int:
+        """How many pixels of a tile of this input extent are kept, a multiple of the stride."""
+        kept = extent - 2 * self.lead
+        return kept // self.stride * self.stride
+
+    def extent_for_core(self, core: int) -> int:
+        """The smallest legal input extent whose core holds ``core`` pixels."""
+        core = max(math.ceil(core / self.stride), 1) * self.stride
+        return self.legal_at_least(core + 2 * self.lead)
+
+
+def unet_footprint(
+    depth: int,
+    padding: Literal["valid", "same"] = "valid",
+    up: Literal["convolution", "linear"] = "convolution",
+) -> Footprint:
+    """Footprint of a U-Net with ``depth`` poolings of 2 and two 3-wide convolutions a level.
+
+    For ``padding="valid"``, depth 4: 572 in, 388 out, 92 pixels of context (Ronneberger et al.
+    2015, figure 1). The context of the padded form is found by following one block of output
+    pixels back to the input, because it depends on where the pixel lies between pooling windows.
+    """
+    stride = 2**depth
+    if padding == "valid":
+        # A level costs 2 pixels a side per pair of convolutions, times 2**level; the linear
+        # up-sampling is undefined in its outermost pixel, so one more a side is cropped there.
+        lost = 2 * (6 * stride - 4) if up == "convolution" else 2 * (7 * stride - 5)
+        return _valid_footprint(depth, up, lost)
+    context = _same_context(depth, up)
+    return Footprint(stride, context, shrink=0, remainder=0, minimum=stride)
+
+
+def _valid_footprint(depth: int, up: str, lost: int) -> Footprint:
+    stride = 2**depth
+    remainder = 4 * (stride - 1)
+    minimum = remainder + stride
+    while minimum - lost < 1 or _valid_bottom_too_small(minimum, depth, up):
+        minimum += stride
+    return Footprint(stride, lost // 2, lost, remainder, minimum)
+
+
+def _valid_bottom_too_small(extent: int, depth: int, up: str) -> bool:
+    for _ in range(depth):
+        extent = (extent - 4) // 2
+    extent -= 4
+    if extent < 1:
+        return True
+    for _ in range(depth):
+        extent = 2 * extent - (2 if up == "linear" else 0) - 4
+        if extent < 1:
+            return True
+    return False
+
+
+def _same_context(depth: int, up: str) -> int:
+    first, last = 0, 2**depth - 1
+    low, high = first, last
+    for _ in range(depth):  # up the right side of the U: two convolutions, then the up-sampling
+        low, high = low - 2, high + 2
+        if up == "linear":  # half-pixel centres: output p reads floor((p - 1) / 2) and one more
+            low, high = (low - 1) // 2, (high - 1) // 2 + 1
+        else:
+            low, high = low // 2, high // 2
+    low, high = low - 2, high + 2
+    for _ in range(depth):  # down the left side, backwards
+        low, high = 2 * low - 2, 2 * high + 1 + 2
+    return max(first - low, high - last)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One tile: ``read`` in image coordinates (may reach outside: mirror there), ``crop`` in
+    coordinates of the network's output for it, ``write`` in image coordinates. One entry an axis.
+    """
+
+    read: tuple[Span, ...]
+    crop: tuple[Span, ...]
+    write: tuple[Span, ...]
+
+    @property
+    def crop_slices(self) -> tuple[slice, ...]:
+        """``crop`` as slices of the spatial axes of the network's output."""
+        return tuple(slice(*span) for span in self.crop)
+
+    @property
+    def write_slices(self) -> tuple[slice, ...]:
+        """``write`` as slices of the spatial axes of the image."""
+        return tuple(slice(*span) for span in self.write)
+
+
+def tile_grid(
+    extents: Sequence[int], tile: int | Sequence[int], footprint: Footprint
+) -> Iterator[Tile]:
+    """Tiles that write every pixel of an image of ``extents`` exactly once, in C order.
+
+    ``tile`` is the network's input extent (one for all axes, or one an axis); an axis shorter
+    than the tile's core gets the smallest tile that covers it. Raises TileSizeError.
+    """
+    sizes = [tile] * len(extents) if isinstance(tile, int) else list(tile)
+    axes = [
+        _axis_tiles(extent, size, footprint) for extent, size in zip(extents, sizes, strict=True)
+    ]
+    for parts in itertools.product(*axes):
+        read, crop, write = zip(*parts, strict=True)
+        yield Tile(tuple(read), tuple(crop), tuple(write))
+
+
+def _axis_tiles(extent: int, tile: int, footprint: Footprint) -> list[tuple[Span, Span, Span]]:
+    footprint.check(tile)
+    core = footprint.core_extent(tile)
+    if core < footprint.stride:
+        least = footprint.extent_for_core(1)
+        raise TileSizeError(
+            f"tile = {tile} leaves nothing after its context of {footprint.lead} pixels a side; "
+            f"use at least {least}"
+        )
+    if extent < core:
+        tile = footprint.extent_for_core(extent)
+        core = footprint.core_extent(tile)
+    offset = footprint.lead - footprint.shrink // 2
+    tiles = []
+    for start in range(0, extent, core):
+        kept = min(core, extent - start)
+        read = (start - footprint.lead, start - footprint.lead + tile)
+        tiles.append((read, (offset, offset + kept), (start, start + kept)))
+    return tiles
+
+
+def mirror_indices(span: Span, extent: int) -> np.ndarray:
+    """Indices into an axis of ``extent`` pixels that continue it by mirroring, for ``span``.
+
+    The edge pixel is not repeated (…2 1 0 1 2…), and a span longer than the image is mirrored
+    again and again, so any context is defined for any image, down to one pixel.
+    """
+    positions = np.arange(*span)
+    if extent == 1:
+        return np.zeros_like(positions)
+    period = 2 * (extent - 1)
+    positions = np.abs(positions) % period
+    return np.where(positions >= extent, period - positions, positions)
+
+
+def read_mirrored(image: np.ndarray, spans: Sequence[Span]) -> np.ndarray:
+    """Cut ``spans`` out of the last ``len(spans)`` axes of ``image``, mirrored beyond its border."""
+    leading = image.ndim - len(spans)
+    extents = image.shape[leading:]
+    if all(0 <= lo and hi <= n for (lo, hi), n in zip(spans, extents, strict=True)):
+        return image[(..., *(slice(lo, hi) for lo, hi in spans))]
+    for axis, (span, extent) in enumerate(zip(spans, extents, strict=True)):
+        image = np.take(image, mirror_indices(span, extent), axis=leading + axis)
+    return image

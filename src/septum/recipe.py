@@ -1,0 +1,307 @@
+"""What to do, as small frozen sections. A stage takes its own section, none takes the whole tree.
+
+A recipe is a TOML file. What it leaves out has the value written here, so a recipe file says only
+what makes it different; the copy in a run's folder says everything.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from septum.errors import RecipeError
+
+Positive = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+NonNegative = Annotated[float, Field(ge=0.0)]
+
+
+class Section(BaseModel):
+    """A part of a recipe: immutable, and strict about its keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Labels(Section):
+    """What the values of a label image mean."""
+
+    kind: Literal["auto", "binary", "classes", "instances"] = "auto"
+    """`auto` looks at all label images and says in words what it took them for."""
+    object: Literal["nonzero", "zero"] | int = "nonzero"
+    """For binary labels: which pixels are the object. An integer means: exactly this value."""
+    ignore: int | None = None
+    """Pixels of this value carry no gradient and are left out of every score."""
+    unlabelled: Literal["background", "ignore"] = "background"
+    """For instance labels: `ignore` where not every object was annotated (value 0 is unknown)."""
+
+
+class Validation(Section):
+    """Which annotated images are kept from training. The first of these that is set counts."""
+
+    names: tuple[str, ...] = ()
+    """Names, or indices counted from 0 (as strings), of the validation images."""
+    last: Annotated[int, Field(ge=0)] = 0
+    """The last N images, in the order of their names."""
+    folds: Annotated[int, Field(ge=0)] = 0
+    """Deal all images into this many folds and validate on number `fold`."""
+    fold: Annotated[int, Field(ge=0)] = 0
+    fraction: Fraction = 0.1
+    """This share, chosen by a hash of the names: adding images later moves none of the old ones."""
+
+    @model_validator(mode="after")
+    def _fold_exists(self) -> Validation:
+        if self.folds == 1 or (self.folds and self.fold >= self.folds):
+            raise ValueError(f"fold {self.fold} of {self.folds} folds does not exist; folds >= 2")
+        return self
+
+
+class Intensity(Section):
+    """How grey values are brought to a common range. Fitted once on the training images."""
+
+    method: Literal["zscore", "percentile", "none"] = "zscore"
+    """`zscore`: mean 0, standard deviation 1; `percentile`: 0 and 1 at the two percentiles."""
+    low_percentile: Annotated[float, Field(ge=0.0, lt=100.0)] = 1.0
+    high_percentile: Annotated[float, Field(gt=0.0, le=100.0)] = 99.8
+
+
+class Augment(Section):
+    """Random changes of a training tile. Lengths in pixels, angles in degrees."""
+
+    shift: bool = True
+    """Draw the tile's centre anywhere in the image; otherwise tiles are centred in the image."""
+    rotation: Annotated[float, Field(ge=0.0, le=180.0)] = 180.0
+    """Largest angle to either side, in the image plane."""
+    flip: bool = True
+    """Mirror each spatial axis with probability 1/2."""
+    elastic_sigma: NonNegative = 10.0
+    """Standard deviation of the displacement at each node of the coarse grid; 0 turns it off."""
+    elastic_grid: Annotated[int, Field(ge=2)] = 3
+    """Nodes an axis (Ronneberger et al. 2015, section 3.1: 3 by 3)."""
+    elastic_span: NonNegative = 512.0
+    """The grid spans this, or the tile if that is larger: small tiles bend no more than large."""
+    interpolation: Literal["linear", "cubic"] = "linear"
+    """How the image is resampled. Labels always take the nearest pixel."""
+    brightness: NonNegative = 0.0
+    """Added: uniform within ± this, in standard deviations of the normalised image."""
+    contrast: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Factor: uniform within 1 ± this."""
+    gamma: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Exponent on the tile's own range: log-uniform within 1/(1 - this) and 1 - this."""
+    noise: NonNegative = 0.0
+    """Gaussian noise: its standard deviation is drawn from 0 up to this, in those of the image."""
+
+
+class Network(Section):
+    """A U-Net. The defaults are figure 1 of Ronneberger et al. 2015."""
+
+    dimensions: Literal[2, 3] = 2
+    width: Positive = 64
+    """Channels of the first level; each level below has twice as many."""
+    depth: Annotated[int, Field(ge=1, le=8)] = 4
+    """Number of poolings."""
+    padding: Literal["valid", "same"] = "valid"
+    """`valid`: the paper's unpadded convolutions, the output is smaller than the input;
+    `same`: convolutions padded by 1 with zeros."""
+    normalization: Literal["none", "batch"] = "none"
+    up: Literal["convolution", "linear"] = "convolution"
+    """2-wide up-convolution (the paper), or linear interpolation and a 1-wide convolution."""
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.5
+    """After the two deepest levels of the contracting path, in training only."""
+    head: Literal["softmax", "sigmoid"] = "softmax"
+    """`softmax`: one output channel a class; `sigmoid`: one channel, the object's probability."""
+
+
+class Loss(Section):
+    """Pixel-wise loss; weights multiply cross entropy, Dice has none."""
+
+    kind: Literal["cross_entropy", "cross_entropy_dice", "dice"] = "cross_entropy"
+    class_weight: Literal["none", "balanced"] = "none"
+    """`balanced`: w_c, so that every class has the same share of the total weight."""
+    border_weight: NonNegative = 10.0
+    """w0 of the separation border's weight; 0 turns it off."""
+    border_sigma: Annotated[float, Field(gt=0.0)] = 5.0
+    """σ of the separation border's weight, in pixels."""
+
+
+class Training(Section):
+    """Steps, optimiser, schedule, precision."""
+
+    steps: Annotated[int, Field(ge=0)] = 0
+    """Optimiser steps; 0 means: count in `epochs`."""
+    epochs: Annotated[int, Field(ge=0)] = 0
+    """Passes over the training images (an image is one sample), if `steps` is 0."""
+    batch: Positive = 1
+    tile: Positive = 572
+    """Input extent of a training tile, the same along each axis."""
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: Annotated[float, Field(gt=0.0)] = 0.001
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.99
+    weight_decay: NonNegative = 0.0
+    schedule: Literal["constant", "step", "cosine"] = "constant"
+    step_epochs: Positive = 30
+    """With `schedule = "step"`: multiply the learning rate by `step_factor` this often."""
+    step_factor: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    weight_average: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Decay of a running mean of the weights, which is then what is validated and kept."""
+    validate_every: Annotated[int, Field(ge=0)] = 0
+    """Steps between validations; 0 means: after each epoch."""
+    keep_best: Literal["loss", "pixel_error", "rand_error"] = "loss"
+    """The validation measure by which the best model is kept; lower is better."""
+    threshold: Literal["half", "rand"] = "half"
+    """`half`: an object pixel has probability above 0.5; `rand`: the threshold with the smallest
+    Rand error on training images is stored in the model (binary and instance labels)."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """`auto`: bfloat16 arithmetic where the processor has it, float32 otherwise."""
+    save_seconds: NonNegative = 30.0
+    """Least time between two saves of the resume state; the end always saves."""
+
+    @model_validator(mode="after")
+    def _has_an_end(self) -> Training:
+        if self.steps == 0 and self.epochs == 0:
+            raise ValueError("training.steps or training.epochs must be above 0")
+        return self
+
+
+class Prediction(Section):
+    """How a trained model is applied."""
+
+    tile: Annotated[int, Field(ge=0)] = 0
+    """Input extent of a tile; 0 chooses one by the network's context. No effect on the result."""
+    orientations: Literal[1, 8] = 1
+    """Mean over this many orientations of the input; 8: all rotations by 90° and mirror images."""
+
+
+class Recipe(Section):
+    """The whole tree; only the command line and the training story see it."""
+
+    name: str = "custom"
+    labels: Labels = Labels()
+    validation: Validation = Validation()
+    intensity: Intensity = Intensity()
+    augment: Augment = Augment()
+    network: Network = Network()
+    loss: Loss = Loss()
+    training: Training = Training(steps=1000)
+    prediction: Prediction = Prediction()
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with septum, sorted."""
+    folder = resources.files("septum") / "recipes"
+    return sorted(item.name[:-5] for item in folder.iterdir() if item.name.endswith(".toml"))
+
+
+def load_recipe(name_or_file: str, changes: Iterable[str] = ()) -> Recipe:
+    """Read a recipe by name, or from a TOML file, and apply ``section.key=value`` changes in order.
+
+    Values are TOML (``training.steps=2000``, ``validation.names=["a", "b"]``); a bare word is
+    taken as a string. Raises RecipeError naming the nearest known recipe or key.
+    """
+    tree = _read_tree(name_or_file)
+    for change in changes:
+        _apply_change(tree, change)
+    return build_recipe(tree, source=name_or_file)
+
+
+def build_recipe(tree: Mapping[str, Any], source: str = "recipe") -> Recipe:
+    """Check a nested mapping and freeze it; raises RecipeError in one line."""
+    try:
+        return Recipe.model_validate(tree)
+    except ValidationError as error:
+        raise RecipeError(f"{source}: {_explain(error)}") from None
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """The complete recipe as TOML, every key written, ready to be trained with again."""
+    lines = [f"name = {_toml(recipe.name)}"]
+    for section, values in recipe.model_dump().items():
+        if isinstance(values, dict):
+            lines += ["", f"[{section}]"]
+            lines += [
+                f"{key} = {_toml(value)}" for key, value in values.items() if value is not None
+            ]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, tuple | list):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    return json.dumps(value, ensure_ascii=False)  # JSON scalars are TOML scalars
+
+
+def _read_tree(name_or_file: str) -> dict[str, Any]:
+    path = Path(name_or_file)
+    if path.suffix != ".toml":
+        known = recipe_names()
+        if name_or_file not in known:
+            near = difflib.get_close_matches(name_or_file, known, n=1)
+            hint = f"did you mean '{near[0]}'? " if near else ""
+            raise RecipeError(
+                f"no recipe '{name_or_file}': {hint}known: {', '.join(known)}, or a .toml file"
+            )
+        text = (resources.files("septum") / "recipes" / f"{name_or_file}.toml").read_text("utf-8")
+    else:
+        try:
+            text = path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecipeError(f"{path}: cannot be read as a recipe ({error})") from None
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{path}: not valid TOML: {error}") from None
+
+
+def _apply_change(tree: dict[str, Any], change: str) -> None:
+    key, equals, text = change.partition("=")
+    if not equals or not key.strip():
+        raise RecipeError(f"--set {change}: expected section.key=value")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    *sections, last = key.strip().split(".")
+    for section in sections:
+        tree = tree.setdefault(section, {})
+        if not isinstance(tree, dict):
+            raise RecipeError(f"--set {change}: '{section}' is a value, not a section")
+    tree[last] = value
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"] if part not in ("int",))
+    if first["type"] == "extra_forbidden":
+        known = _known_keys()
+        near = difflib.get_close_matches(where, known, n=1, cutoff=0.5)
+        if not near:
+            last = where.rsplit(".", 1)[-1]
+            near = [key for key in known if key.rsplit(".", 1)[-1] == last][:1]
+        hint = f"; did you mean '{near[0]}'?" if near else f"; sections: {', '.join(_sections())}"
+        return f"unknown key '{where}'{hint}"
+    message = first["msg"].removeprefix("Value error, ")
+    given = first.get("input")
+    shown = f" (given: {given!r})" if not isinstance(given, dict | Section) else ""
+    return f"{where}: {message}{shown}" if where else message
+
+
+def _sections() -> list[str]:
+    return [key for key in Recipe.model_fields if key != "name"]
+
+
+def _known_keys() -> list[str]:
+    keys = list(Recipe.model_fields)
+    for section in _sections():
+        annotation = Recipe.model_fields[section].annotation
+        assert isinstance(annotation, type)
+        assert issubclass(annotation, Section)
+        keys += [f"{section}.{key}" for key in annotation.model_fields]
+    return keys
