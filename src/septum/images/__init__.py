@@ -1,0 +1,1 @@
+"""Pixels in and out: image files as arrays with named axes, and their range of grey values."""
