@@ -26,10 +26,10 @@ Span = tuple[int, int]
 class Footprint:
     """The extents that a fully convolutional network accepts and what it does with them.
 
-    ``stride``: product of its pooling strides; ``context``: pixels of input that an output pixel
-    depends on, to each side, at most; ``shrink``: input extent minus output extent;
-    ``remainder``: legal input extents are ``k * stride + remainder``; ``minimum``: the smallest.
-    All in pixels along one axis, the same for every axis.
+    ``stride``: product of its pooling strides; ``context``: pixels of input that a block of
+    ``stride`` output pixels, aligned with the pooling windows, depends on beyond itself, to each
+    side; ``shrink``: input extent minus output extent; ``remainder``: legal input extents are
+    ``k * stride + remainder``; ``minimum``: the smallest. All along one axis, every axis alike.
     """
 
     stride: int
@@ -89,7 +89,7 @@ def unet_footprint(
     2015, figure 1). The context of the padded form is found by following one block of output
     pixels back to the input, because it depends on where the pixel lies between pooling windows.
     """
-    stride = 2**depth
+    stride = 1 << depth
     if padding == "valid":
         # A level costs 2 pixels a side per pair of convolutions, times 2**level; the linear
         # up-sampling is undefined in its outermost pixel, so one more a side is cropped there.
@@ -100,7 +100,7 @@ def unet_footprint(
 
 
 def _valid_footprint(depth: int, up: str, lost: int) -> Footprint:
-    stride = 2**depth
+    stride = 1 << depth
     remainder = 4 * (stride - 1)
     minimum = remainder + stride
     while minimum - lost < 1 or _valid_bottom_too_small(minimum, depth, up):
@@ -122,7 +122,7 @@ def _valid_bottom_too_small(extent: int, depth: int, up: str) -> bool:
 
 
 def _same_context(depth: int, up: str) -> int:
-    first, last = 0, 2**depth - 1
+    first, last = 0, (1 << depth) - 1
     low, high = first, last
     for _ in range(depth):  # up the right side of the U: two convolutions, then the up-sampling
         low, high = low - 2, high + 2
@@ -162,8 +162,8 @@ def tile_grid(
 ) -> Iterator[Tile]:
     """Tiles that write every pixel of an image of ``extents`` exactly once, in C order.
 
-    ``tile`` is the network's input extent (one for all axes, or one an axis); an axis shorter
-    than the tile's core gets the smallest tile that covers it. Raises TileSizeError.
+    ``tile`` is the largest input extent to give to the network (one for all axes, or one an
+    axis); tiles are as small as their number allows. Raises TileSizeError.
     """
     sizes = [tile] * len(extents) if isinstance(tile, int) else list(tile)
     axes = [
@@ -183,9 +183,10 @@ def _axis_tiles(extent: int, tile: int, footprint: Footprint) -> list[tuple[Span
             f"tile = {tile} leaves nothing after its context of {footprint.lead} pixels a side; "
             f"use at least {least}"
         )
-    if extent < core:
-        tile = footprint.extent_for_core(extent)
-        core = footprint.core_extent(tile)
+    # As many tiles as needed, all of the same size and no larger than that takes.
+    count = math.ceil(extent / core)
+    tile = footprint.extent_for_core(math.ceil(extent / count))
+    core = footprint.core_extent(tile)
     offset = footprint.lead - footprint.shrink // 2
     tiles = []
     for start in range(0, extent, core):
@@ -213,8 +214,9 @@ def read_mirrored(image: np.ndarray, spans: Sequence[Span]) -> np.ndarray:
     """Cut ``spans`` out of the last ``len(spans)`` axes of ``image``, mirrored beyond its border."""
     leading = image.ndim - len(spans)
     extents = image.shape[leading:]
-    if all(0 <= lo and hi <= n for (lo, hi), n in zip(spans, extents, strict=True)):
-        return image[(..., *(slice(lo, hi) for lo, hi in spans))]
+    if all(lo >= 0 and hi <= n for (lo, hi), n in zip(spans, extents, strict=True)):
+        window: tuple[slice, ...] = tuple(slice(lo, hi) for lo, hi in spans)
+        return image[(slice(None),) * leading + window]
     for axis, (span, extent) in enumerate(zip(spans, extents, strict=True)):
         image = np.take(image, mirror_indices(span, extent), axis=leading + axis)
     return image

@@ -1,0 +1,1 @@
+"""Augmentation: parameters are sampled by one function and applied by another."""

@@ -1,0 +1,1 @@
+"""The loss: cross entropy and Dice per pixel, and the weight of separation borders."""

@@ -1,0 +1,153 @@
+"""A trained model: one safetensors file that says everything needed to use it. No pickle."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from septum.annotation.labels import LabelMeaning
+from septum.atomic_file import replace_file
+from septum.errors import ModelFileError, RecipeError
+from septum.images.intensity_range import IntensityRange
+from septum.network.unet import UNet
+from septum.recipe import Network, Recipe, build_recipe
+
+FORMAT_VERSION = 1
+_KEY = "septum"
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """Network and what its numbers mean.
+
+    ``channels``: input channels; ``meaning``: which label value became which class;
+    ``intensity``: how grey values are normalised; ``threshold``: an object pixel of a two-class
+    model has probability above this; ``pixel_size``: micrometres along (Z)YX of the training
+    images, if known; ``provenance``: where it comes from (versions, data, steps), JSON values.
+    """
+
+    network: UNet
+    recipe: Recipe
+    meaning: LabelMeaning
+    intensity: IntensityRange
+    channels: int
+    threshold: float = 0.5
+    pixel_size: tuple[float, ...] | None = None
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def classes(self) -> int:
+        """Number of classes, background included."""
+        return self.meaning.class_count
+
+    def replace(self, **changes: Any) -> Model:
+        """A copy with some fields changed; the network is shared."""
+        return dataclasses.replace(self, **changes)
+
+
+def build_network(section: Network, channels: int, classes: int) -> UNet:
+    """The network that a recipe describes; raises RecipeError if it cannot tell the classes."""
+    if section.head == "sigmoid" and classes != 2:
+        raise RecipeError(
+            f"network.head = 'sigmoid' has one output for two classes, the labels have {classes}; "
+            "use --set network.head=softmax"
+        )
+    return UNet(section, channels, classes)
+
+
+def save_model(path: Path, model: Model) -> None:
+    """Write a model as a whole or not at all; raises SaveError and leaves what stood there."""
+    header = {
+        "format_version": FORMAT_VERSION,
+        "recipe": model.recipe.model_dump(mode="json"),
+        "meaning": model.meaning.to_dict(),
+        "intensity": model.intensity.to_dict(),
+        "channels": model.channels,
+        "threshold": model.threshold,
+        "pixel_size": model.pixel_size,
+        "provenance": model.provenance,
+    }
+    # Networks in use are in channels-last order; the file holds plain contiguous arrays.
+    tensors = {
+        name: value.detach().cpu().contiguous() for name, value in model.network.state_dict().items()
+    }
+    data = save(tensors, metadata={_KEY: json.dumps(header)})
+    with replace_file(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def model_path(path: Path) -> Path:
+    """The model file of a run's folder, or the file itself; raises ModelFileError."""
+    if path.is_dir():
+        if not (path / "model.safetensors").is_file():
+            raise ModelFileError(
+                f"{path}: no model.safetensors in this folder; expected a run that `septum train` "
+                "has saved at least once, or a model file"
+            )
+        return path / "model.safetensors"
+    if not path.is_file():
+        raise ModelFileError(f"{path}: no such model file or run folder")
+    return path
+
+
+def load_model(path: Path) -> Model:
+    """Read a model from its file or from a run's folder, on the processor, in evaluation mode.
+
+    Raises ModelFileError for anything that is not a septum model of a known format version.
+    """
+    path = model_path(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ModelFileError(
+            f"{path}: not a model of septum (no safetensors file: {error}); expected "
+            "model.safetensors as `septum train` writes it"
+        ) from None
+    if _KEY not in metadata:
+        raise ModelFileError(
+            f"{path}: a safetensors file of another program; expected one that `septum train` wrote"
+        )
+    return _assemble(path, metadata[_KEY], tensors)
+
+
+def _assemble(path: Path, text: str, tensors: dict[str, torch.Tensor]) -> Model:
+    try:
+        header = json.loads(text)
+        version = header["format_version"]
+    except (ValueError, KeyError, TypeError):
+        raise ModelFileError(f"{path}: the model's header is damaged; copy the file anew") from None
+    if version != FORMAT_VERSION:
+        raise ModelFileError(
+            f"{path}: model format {version}, this septum reads format {FORMAT_VERSION}; "
+            "use the version of septum that wrote it, or train again"
+        )
+    try:
+        recipe = build_recipe(header["recipe"], source=str(path))
+        meaning = LabelMeaning.from_dict(header["meaning"])
+        network = build_network(recipe.network, header["channels"], meaning.class_count)
+        network.load_state_dict(tensors)
+        pixel_size = header["pixel_size"]
+        return Model(
+            network=network.eval(),
+            recipe=recipe,
+            meaning=meaning,
+            intensity=IntensityRange.from_dict(header["intensity"]),
+            channels=header["channels"],
+            threshold=header["threshold"],
+            pixel_size=tuple(pixel_size) if pixel_size else None,
+            provenance=header["provenance"],
+        )
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ModelFileError(
+            f"{path}: the model's header does not fit its weights ({str(error).splitlines()[0]}); "
+            "copy the file anew or train again"
+        ) from None
