@@ -1,0 +1,1 @@
+"""How good a prediction is: the measures of the challenges, against images annotated by hand."""
