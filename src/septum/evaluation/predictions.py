@@ -1,0 +1,160 @@
+"""Predictions as files: `NAME.mask.tif` and `NAME.probability.tif`, or plain masks and maps."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from septum.errors import InputError
+from septum.evaluation.pixels import Numbers
+from septum.images.files import SUFFIXES, image_files, read_image
+
+Dimensions = Literal[2, 3]
+
+_OURS = re.compile(r"(?P<name>.+)\.(?P<kind>mask|probability|instances)\.[^.]+")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What was predicted for one input file: at least one of the two files."""
+
+    name: str
+    mask: Path | None = None
+    probability: Path | None = None
+
+    @property
+    def file(self) -> Path:
+        """The file to name in a message."""
+        path = self.probability or self.mask
+        assert path is not None
+        return path
+
+
+@dataclass(frozen=True)
+class Plane:
+    """A prediction of one image, or of one plane of a stack; at least one of the two arrays.
+
+    `suffix` tells the planes of a file apart. `probability` is in [0, 1], channels first;
+    `mask` has class ids.
+    """
+
+    suffix: str
+    mask: Numbers | None
+    probability: npt.NDArray[np.floating] | None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Spatial shape."""
+        if self.probability is not None:
+            return self.probability.shape[1:]
+        assert self.mask is not None
+        return self.mask.shape
+
+
+def find_predictions(path: Path) -> list[Prediction]:
+    """Predictions of a folder, in natural order of their names, or of one file.
+
+    In a folder with files of the names that `septum predict` gives, only those count. In another,
+    and for a single file, each image file is a prediction of the name before its last suffix: a
+    probability if its pixels are floating, else a mask. Raises InputError for no prediction, or
+    two of one name.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: does not exist; expected a folder of predictions, or one file")
+    files = image_files(path) if path.is_dir() else [path]
+    ours = [(file, match) for file in files if (match := _OURS.fullmatch(file.name))]
+    found: dict[str, dict[str, Path]] = {}
+    if ours:
+        entries = [(m["name"], m["kind"], file) for file, m in ours if m["kind"] != "instances"]
+    else:
+        entries = [(file.stem, _kind(file), file) for file in files]
+    for name, kind, file in entries:
+        other = found.setdefault(name, {}).setdefault(kind, file)
+        if other != file:
+            raise InputError(f"{file} and {other} are two predictions of one name; remove one")
+    if not found:
+        raise InputError(
+            f"{path}: no predictions; expected NAME.mask.tif or NAME.probability.tif as "
+            f"`septum predict` writes them, or masks ({' '.join(SUFFIXES)})"
+        )
+    return [
+        Prediction(name, kinds.get("mask"), kinds.get("probability"))
+        for name, kinds in found.items()
+    ]
+
+
+def read_prediction(prediction: Prediction, dimensions: Dimensions = 2) -> Iterator[Plane]:
+    """Read the files and split stacks: with 2 dimensions each plane (Y, X) is an image of its own.
+
+    Probabilities of 8 bits are scaled by 255. Raises InputError for a map outside [0, 1] or of
+    another integer type, a mask that is floating or has channels, or two files of one prediction
+    that differ in number or size of planes.
+    """
+    masks = probabilities = None
+    if prediction.mask is not None:
+        masks = _read_masks(prediction.mask, dimensions)
+    if prediction.probability is not None:
+        probabilities = _read_probabilities(prediction.probability, dimensions)
+    if masks is None or probabilities is None:
+        for suffix, array in masks or []:
+            yield Plane(suffix, array, None)
+        for suffix, array in probabilities or []:
+            yield Plane(suffix, None, array)
+        return
+    if [a.shape for _, a in masks] != [a.shape[1:] for _, a in probabilities]:
+        raise InputError(
+            f"{prediction.mask} and {prediction.probability} differ in size: "
+            f"{len(masks)} of {show(masks[0][1].shape)} and "
+            f"{len(probabilities)} of {show(probabilities[0][1].shape[1:])}"
+        )
+    for (suffix, mask_S), (_, probability_CS) in zip(masks, probabilities, strict=True):
+        yield Plane(suffix, mask_S, probability_CS)
+
+
+def show(shape: tuple[int, ...]) -> str:
+    """A size for a message, `512 × 512`."""
+    return " × ".join(map(str, shape))
+
+
+def _kind(file: Path) -> str:
+    return "probability" if read_image(file).array.dtype.kind == "f" else "mask"
+
+
+def _read_masks(file: Path, dimensions: Dimensions) -> list[tuple[str, Numbers]]:
+    image = read_image(file, labels=True)
+    if image.array.dtype.kind == "f":
+        raise InputError(
+            f"{file}: a mask has integer class ids, found {image.array.dtype}; name a map of "
+            "probabilities NAME.probability.tif"
+        )
+    if image.channels != 1:
+        raise InputError(f"{file}: a mask has one channel, found {image.channels}")
+    return [(suffix, array[0]) for suffix, array in image.stacks(dimensions)]
+
+
+def _read_probabilities(
+    file: Path, dimensions: Dimensions
+) -> list[tuple[str, npt.NDArray[np.floating]]]:
+    image = read_image(file)
+    array = image.array
+    if array.dtype == np.uint8:
+        scale = np.float32(255)
+    elif array.dtype.kind == "f":
+        scale = np.float32(1)
+        low, high = float(array.min()), float(array.max())
+        if low < 0.0 or high > 1.0:
+            raise InputError(
+                f"{file}: probabilities must lie in [0, 1], found {low:g} … {high:g}; "
+                "scale them, or give masks"
+            )
+    else:
+        raise InputError(
+            f"{file}: probabilities are floating or 8-bit (scaled by 255), found {array.dtype}"
+        )
+    return [(suffix, part.astype(np.float32) / scale) for suffix, part in image.stacks(dimensions)]
