@@ -1,0 +1,5 @@
+"""``python -m septum``."""
+
+from septum.cli import main
+
+main()

@@ -1,0 +1,232 @@
+"""The command line: parses, calls one function, prints. Nothing heavy is imported before that."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from septum import __version__
+from septum.errors import SeptumError
+
+if TYPE_CHECKING:
+    from septum.prediction.files import Written
+
+app = typer.Typer(
+    name="septum",
+    help="From a handful of annotated images to a model that segments, and separates, what is in "
+    "images of any size.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Out = Annotated[Path, typer.Option("--out", help="Folder to write.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    if debug:
+        os.environ["SEPTUM_DEBUG"] = "1"
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def train(
+    data: Annotated[Path, typer.Argument(help="Annotated images: see README, Your data.")],
+    out: Out,
+    recipe: Annotated[
+        str | None, typer.Option(help="Name of a recipe, or a .toml file. Without: default.")
+    ] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="section.key=value; may be repeated.")
+    ] = None,
+    hours: Annotated[
+        float | None, typer.Option(min=0.001, help="Plan the steps to end in about this time.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    device: Device = "auto",
+) -> None:
+    """Train a model on annotated images; everything goes into the folder --out."""
+    from septum.recipe import load_recipe
+    from septum.training.run_folder import RunFolder
+
+    chosen = None
+    if recipe is not None or (changes and not resume):
+        chosen = load_recipe(recipe or "default", changes or ())
+    elif changes:
+        chosen = load_recipe(str(RunFolder(out).recipe_file), changes)
+    from septum.report.page import write_report
+    from septum.training.loop import train
+
+    run = train(data, out, chosen, resume=resume, hours=hours, device=device)
+    print(f"report: {write_report(run, data)}")
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(help="A run's folder, or a model file.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files, folders or patterns.")],
+    out: Out,
+    tile: Annotated[
+        int | None, typer.Option(help="Largest tile in pixels; changes memory, not the result.")
+    ] = None,
+    orientations: Annotated[
+        int | None, typer.Option(help="Mean over 1 or 8 orientations. Without: the recipe's.")
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="Object probability. Without: the model's own."),
+    ] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16.")] = None,
+    format_: Annotated[str, typer.Option("--format", help="tif or png.")] = "tif",
+    overwrite: Annotated[bool, typer.Option(help="Replace results of the same name.")] = False,
+    device: Device = "auto",
+) -> None:
+    """Segment images of any size: NAME.mask and NAME.probability for each of them."""
+    from septum.prediction.files import Options, predict_files
+
+    options = Options(
+        tile, orientations, precision, threshold, device, f".{format_.lstrip('.')}", overwrite
+    )
+    start, pixels, files = time.monotonic(), 0, 0
+    for written in predict_files(model, images, out, options, _watch()):
+        pixels, files = pixels + written.pixels, files + 1
+        _print_written(written)
+    seconds = time.monotonic() - start
+    print(f"{files} images, {pixels / 1e6:.1f} megapixels in {seconds:.1f} s: {out}")
+
+
+@app.command()
+def evaluate(
+    predictions: Annotated[Path, typer.Argument(help="What `septum predict` wrote, or masks.")],
+    truth: Annotated[Path, typer.Argument(help="Labels: a file, a folder, or annotated images.")],
+    recipe: Annotated[
+        str | None, typer.Option(help="Recipe whose [labels] say what label values mean.")
+    ] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="labels.key=value; may be repeated.")
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Also write the scores to this file.")
+    ] = None,
+) -> None:
+    """Score predictions against labels; images are paired by name."""
+    from septum.evaluation.files import evaluate_files
+    from septum.evaluation.scores import format_table
+    from septum.recipe import load_recipe
+
+    chosen = load_recipe(recipe or "default", changes or ())
+    summary = evaluate_files(predictions, truth, chosen.labels, chosen.network.dimensions)
+    if json_file is not None:
+        from septum.atomic_file import replace_file
+
+        with replace_file(json_file) as temporary:
+            temporary.write_text(json.dumps(summary, indent=1) + "\n", "utf-8")
+    print(format_table(summary))
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    data: Annotated[
+        Path | None, typer.Argument(help="The annotated images, if they have moved since.")
+    ] = None,
+) -> None:
+    """Write RUN/report.html: data, curves, predictions, scores, recipe, machine."""
+    from septum.report.page import write_report
+    from septum.training.run_folder import RunFolder
+
+    print(f"report: {write_report(RunFolder(run), data)}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder to write.")] = Path("demo"),
+    minutes: Annotated[
+        float, typer.Option(min=0.1, help="Training time, for both data sets together.")
+    ] = 2.5,
+) -> None:
+    """Make annotated microscopy, train on it, predict images never seen, score, report."""
+    from septum.report.demo import run_demo
+
+    for line in run_demo(out, minutes):
+        print(line, flush=True)
+
+
+def main() -> NoReturn:
+    """Entry point: errors become one line and an exit status."""
+    try:
+        app(standalone_mode=False)
+    except SeptumError as error:
+        _fail(str(error), error.exit_status)
+    except typer.Abort:
+        _fail("stopped", 130)
+    except KeyboardInterrupt:
+        _fail("stopped at once; what was saved before is intact", 130)
+    except Exception as error:  # the last line of defence: ours, and said so
+        from click import ClickException
+
+        if isinstance(error, ClickException):
+            error.show()
+            sys.exit(2)
+        if os.environ.get("SEPTUM_DEBUG"):
+            raise
+        _fail(
+            f"a fault in septum: {type(error).__name__}: {error}; run again as "
+            "`septum --debug …` for the traceback",
+            1,
+        )
+    sys.exit(0)
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    if os.environ.get("SEPTUM_DEBUG"):
+        import traceback
+
+        traceback.print_exc()
+    print(f"septum: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(status)
+
+
+def _watch() -> object:
+    """Say every few seconds how far a long prediction is, with the time left."""
+    start = shown = time.monotonic()
+
+    def watch(done: int, total: int) -> None:
+        nonlocal start, shown
+        now = time.monotonic()
+        if done >= total or now - shown < (0.5 if sys.stderr.isatty() else 15):
+            if done >= total:
+                start = shown = now
+            return
+        shown = now
+        rate = done / (now - start) / 1e6
+        left = (total - done) / (rate * 1e6)
+        end = "\r" if sys.stderr.isatty() else "\n"
+        print(
+            f"{done / total:4.0%} · {rate:.2f} megapixels/s · {left:.0f} s left  ",
+            end=end,
+            file=sys.stderr,
+            flush=True,
+        )
+
+    return watch
+
+
+def _print_written(written: Written) -> None:
+    rate = written.pixels / written.seconds / 1e6
+    names = ", ".join(path.name for path in written.files)
+    print(f"{written.source.name} → {names} ({rate:.2f} megapixels/s)")

@@ -1,0 +1,1 @@
+"""Training: annotated images in, a run folder with a model out."""

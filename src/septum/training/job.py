@@ -1,0 +1,260 @@
+"""All that a run consists of while it is in memory: data, network, optimiser, counters."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from septum import __version__
+from septum.annotation.labels import LabelMeaning, find_meaning
+from septum.annotation.pairs import Annotated, find_pairs, load_pairs, split_validation
+from septum.devices import channels_last, choose_dtype, describe_machine
+from septum.errors import RunFolderError
+from septum.images.intensity_range import IntensityRange, fit_intensity_range
+from septum.model import Model, build_network, load_model
+from septum.network.unet import UNet
+from septum.prediction.overlap_tile import prepare
+from septum.recipe import Recipe
+from septum.training.optimization import build_optimizer, optimizer_tensors, restore_optimizer
+from septum.training.run_folder import RunFolder
+from septum.training.samples import Sampler, class_weights, training_images
+from septum.training.tracking import format_duration
+from septum.training.validation import (
+    AnnotatedTarget,
+    annotated_targets,
+    choose_threshold,
+    validate,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """The annotated images of a run, split, with what was learnt about them before training."""
+
+    training: list[Annotated]
+    validation: list[Annotated]
+    meaning: LabelMeaning
+    intensity: IntensityRange
+
+    @property
+    def channels(self) -> int:
+        return len(self.training[0].image_CS)
+
+    def fingerprint(self) -> str:
+        """Changes if any training image, label or name does."""
+        digest = hashlib.sha256()
+        for item in self.training:
+            digest.update(item.name.encode())
+            digest.update(item.image_CS.tobytes())
+            digest.update(item.labels_S.tobytes())
+        return digest.hexdigest()
+
+
+def load_data(path: Path, recipe: Recipe) -> Data:
+    """Find, read, check and split the annotated images; raises InputError and its kinds."""
+    annotated = load_pairs(find_pairs(path), recipe.network.dimensions)
+    meaning = find_meaning(((item.name, item.labels_S) for item in annotated), recipe.labels)
+    names = [item.name for item in annotated]
+    train_indices, validation_indices = split_validation(names, recipe.validation)
+    training = [annotated[index] for index in train_indices]
+    intensity = fit_intensity_range((item.image_CS for item in training), recipe.intensity)
+    return Data(training, [annotated[index] for index in validation_indices], meaning, intensity)
+
+
+class Job:
+    """A run in memory. ``step`` steps are done; the loop moves it on, the methods keep records."""
+
+    def __init__(self, run: RunFolder, recipe: Recipe, data: Data, device: torch.device) -> None:
+        section = recipe.training
+        self.run, self.recipe, self.data, self.device = run, recipe, data, device
+        self.dtype = choose_dtype(section.precision, device)
+        torch.manual_seed(section.seed)
+        network = build_network(recipe.network, data.channels, data.meaning.class_count)
+        network.footprint.check(section.tile, "training.tile")
+        self.network: UNet = network.to(
+            device=device, memory_format=channels_last(recipe.network.dimensions)
+        )  # type: ignore[call-overload]
+        self.average = copy.deepcopy(self.network) if section.weight_average else None
+        self.optimizer = build_optimizer(self.network.parameters(), section)
+
+        images = training_images(data.training, data.meaning, data.intensity)
+        weights_K = class_weights(images, data.meaning.class_count, recipe.loss)
+        self.sampler = Sampler(
+            images, weights_K, network.footprint, recipe.augment, recipe.loss, section
+        )
+        self.targets: list[AnnotatedTarget] = annotated_targets(data.validation, data.meaning)
+        self.steps_per_epoch = math.ceil(len(images) / section.batch)
+        self.steps = section.steps or section.epochs * self.steps_per_epoch
+        self.validate_every = section.validate_every or self.steps_per_epoch
+
+        self.step = 0
+        self.best: dict[str, Any] = {}
+        self.latest: dict[str, Any] = {}
+        self._losses: list[float] = []
+        self._rate = 0.0
+        self._clock = time.monotonic()
+        self._saved = time.monotonic()
+
+    @property
+    def description(self) -> list[str]:
+        """What is trained on what, in words, before it begins."""
+        parameters = sum(p.numel() for p in self.network.parameters())
+        begin = f"resuming at step {self.step}" if self.step else "starting"
+        return [
+            f"{len(self.data.training)} training and {len(self.data.validation)} validation images "
+            f"({', '.join(item.name for item in self.data.validation[:4])}"
+            f"{', …' if len(self.data.validation) > 4 else ''})",
+            f"labels: {self.data.meaning.describe()}",
+            f"recipe {self.recipe.name}: {parameters:,} parameters, {self.steps} steps, "
+            f"{str(self.dtype).removeprefix('torch.')} on {self.device}; {begin}",
+        ]
+
+    def count(self, loss: float, rate: float) -> None:
+        """Note one finished step."""
+        self.step += 1
+        self._losses.append(loss)
+        self._rate = rate
+
+    @property
+    def seconds(self) -> float:
+        """Time that the run has taken so far, validation included, interruptions left out."""
+        return time.monotonic() - self._clock
+
+    def log_training(self) -> None:
+        """Write the mean loss since the last such record."""
+        if not self._losses:
+            return
+        self.run.append(
+            {
+                "kind": "training",
+                "step": self.step,
+                "epoch": self.step / self.steps_per_epoch,
+                "loss": sum(self._losses) / len(self._losses),
+                "learning_rate": self._rate,
+                "seconds": round(self.seconds, 2),
+            }
+        )
+        self._losses = []
+
+    def validation_is_due(self) -> bool:
+        """Whether the steps done so far call for a validation."""
+        return self.step % self.validate_every == 0 or self.step == self.steps
+
+    def validate(self) -> dict[str, Any]:
+        """Score the validation images, write the record, keep the model if it is the best."""
+        predictor = prepare(self.model(), self.device)
+        scores = validate(predictor, self.targets, self.recipe.loss, self.sampler.weigh)
+        measure = self.recipe.training.keep_best
+        value = scores.get(measure, scores["loss"])
+        better = not self.best or value < self.best[measure]
+        self.latest = {
+            "kind": "validation",
+            "step": self.step,
+            "epoch": self.step / self.steps_per_epoch,
+            **scores,
+            "best": better,
+            "seconds": round(self.seconds, 2),
+        }
+        if better:
+            self.best = {**self.latest, measure: value}
+            self.run.save_best(self.model())
+        self.run.append(self.latest)
+        return self.latest
+
+    def model(self, threshold: float = 0.5) -> Model:
+        """The model as it is now: the averaged weights, if the recipe averages."""
+        sizes = {item.pixel_size for item in self.data.training}
+        return Model(
+            network=self.average if self.average is not None else self.network,
+            recipe=self.recipe,
+            meaning=self.data.meaning,
+            intensity=self.data.intensity,
+            channels=self.data.channels,
+            threshold=threshold,
+            pixel_size=sizes.pop() if len(sizes) == 1 else None,
+            provenance={
+                "septum": __version__,
+                "step": self.step,
+                "training_images": [item.name for item in self.data.training],
+                "validation_images": [item.name for item in self.data.validation],
+                "scores": {k: v for k, v in self.latest.items() if isinstance(v, float)},
+                "machine": describe_machine(),
+            },
+        )
+
+    def save(self, now: bool = False) -> None:
+        """Save all that is needed to go on, unless that was done a moment ago."""
+        if not now and time.monotonic() - self._saved < self.recipe.training.save_seconds:
+            return
+        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
+        if self.average is not None:
+            tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        tensors |= optimizer_tensors(self.optimizer)
+        counters = {
+            "step": self.step,
+            "best": self.best,
+            "latest": self.latest,
+            "losses": self._losses,
+            "rate": self._rate,
+            "seconds": self.seconds,
+            "data": self.data.fingerprint(),
+        }
+        self.run.save_state(tensors, counters)
+        self._saved = time.monotonic()
+
+    def restore(self) -> None:
+        """Go back to the last save; a run stopped before its first save starts again.
+
+        Raises RunFolderError if the training images are not those that the run began with.
+        """
+        state = self.run.load_state()
+        if state is None:
+            self.run.rewind_history(-1)
+            return
+        tensors, counters = state
+        if counters["data"] != self.data.fingerprint():
+            raise RunFolderError(
+                f"{self.run.path}: the training images or labels changed since this run was saved; "
+                "give the same DATA to resume, or choose another --out"
+            )
+        self.network.load_state_dict(_part(tensors, "network."))
+        if self.average is not None:
+            self.average.load_state_dict(_part(tensors, "average."))
+        restore_optimizer(self.optimizer, tensors)
+        self.step, self.best, self.latest = counters["step"], counters["best"], counters["latest"]
+        self._losses, self._rate = counters["losses"], counters["rate"]
+        self._clock = time.monotonic() - counters["seconds"]
+        self.run.rewind_history(self.step)
+
+    def finish(self) -> str:
+        """Choose thresholds on training images, write both models; says in words what came out."""
+        last = self.model()
+        best = last if self.best["step"] == self.step else load_model(self.run.best)
+        last = self._with_threshold(last)
+        best = last if self.best["step"] == self.step else self._with_threshold(best)
+        self.run.save_last(last)
+        self.run.save_best(best)
+        self.save(now=True)
+        measure = self.recipe.training.keep_best
+        return (
+            f"finished in {format_duration(self.seconds)}; best validation "
+            f"{measure.replace('_', ' ')} {self.best[measure]:.4f} at step {self.best['step']}; "
+            f"threshold {best.threshold:g}; model: {self.run.best}"
+        )
+
+    def _with_threshold(self, model: Model) -> Model:
+        if self.recipe.training.threshold == "half" or model.classes != 2:
+            return model
+        targets = annotated_targets(self.data.training, self.data.meaning)
+        return model.replace(threshold=choose_threshold(prepare(model, self.device), targets))
+
+
+def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

@@ -1,0 +1,49 @@
+"""How many steps fit into the time that a user gives."""
+
+from __future__ import annotations
+
+import time
+
+from septum.prediction.overlap_tile import prepare
+from septum.recipe import Recipe
+from septum.training.job import Job
+from septum.training.step import train_step
+from septum.training.validation import validate
+
+_WARM_STEPS, _TIMED_STEPS = 2, 5
+_FINISH_SHARE = 0.04
+"""Share of the time left for the threshold, the last save and the report."""
+
+VALIDATIONS = 12
+"""Validations in a run that is planned by time, unless the recipe says how often."""
+
+
+def plan_steps(job: Job, hours: float) -> Recipe:
+    """The recipe with as many steps as take about ``hours``, measured on this machine now.
+
+    Runs a few real steps and one validation on ``job``, which is then to be thrown away. The
+    plan is made before the first step, so that the schedule of the learning rate is fixed from
+    the start and a resumed run follows the same one.
+    """
+    for _ in range(_WARM_STEPS):
+        train_step(job)
+    start = time.monotonic()
+    for _ in range(_TIMED_STEPS):
+        train_step(job)
+    step_seconds = (time.monotonic() - start) / _TIMED_STEPS
+
+    start = time.monotonic()
+    predictor = prepare(job.model(), job.device)
+    validate(predictor, job.targets[:1], job.recipe.loss, job.sampler.weigh)
+    validation_seconds = (time.monotonic() - start) * len(job.targets)
+
+    seconds = hours * 3600 * (1 - _FINISH_SHARE)
+    section = job.recipe.training
+    if section.validate_every:
+        per_step = step_seconds + validation_seconds / section.validate_every
+        steps = max(int(seconds / per_step), 1)
+        changes = {"steps": steps}
+    else:
+        steps = max(int((seconds - VALIDATIONS * validation_seconds) / step_seconds), 1)
+        changes = {"steps": steps, "validate_every": max(steps // VALIDATIONS, 1)}
+    return job.recipe.model_copy(update={"training": section.model_copy(update=changes)})

@@ -1,0 +1,170 @@
+"""A run's folder: what a run leaves, and what it needs to go on. Every file whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from septum.atomic_file import replace_file
+from septum.errors import RecipeError, RunFolderError, SaveError
+from septum.model import Model, save_model
+from septum.recipe import Recipe, dump_recipe, load_recipe
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of a run.
+
+    ``model.safetensors`` is the best model, ``last.safetensors`` the last; ``resume/`` what is
+    needed to go on; ``recipe.toml`` the complete recipe; ``history.jsonl`` one object a logged
+    step or validation; ``report.html`` is for people.
+    """
+
+    path: Path
+
+    @property
+    def best(self) -> Path:
+        return self.path / "model.safetensors"
+
+    @property
+    def last(self) -> Path:
+        return self.path / "last.safetensors"
+
+    @property
+    def recipe_file(self) -> Path:
+        return self.path / "recipe.toml"
+
+    @property
+    def history_file(self) -> Path:
+        return self.path / "history.jsonl"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def state_file(self) -> Path:
+        return self.path / "resume" / "state.safetensors"
+
+    def holds_a_run(self) -> bool:
+        """Whether a run has begun here."""
+        return self.recipe_file.exists() or self.best.exists() or self.history_file.exists()
+
+    def recipe(self) -> Recipe:
+        """The recipe that the run was started with; raises RunFolderError."""
+        try:
+            return load_recipe(str(self.recipe_file))
+        except RecipeError as error:
+            raise RunFolderError(f"{self.path}: no run to go on with here: {error}") from None
+
+    def history(self) -> list[dict[str, Any]]:
+        """All records, oldest first; a last line cut short by a crash is left out."""
+        if not self.history_file.exists():
+            return []
+        records = []
+        for line in self.history_file.read_text("utf-8").splitlines():
+            try:
+                records.append(json.loads(line))
+            except ValueError:
+                break
+        return records
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Add one record to the history."""
+        try:
+            with self.history_file.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise SaveError(f"{self.history_file}: cannot be written: {error.strerror}") from error
+
+    def rewind_history(self, step: int) -> None:
+        """Drop the records after ``step``: a run that goes on from there writes them again."""
+        kept = [record for record in self.history() if record["step"] <= step]
+        with replace_file(self.history_file) as temporary:
+            temporary.write_text("".join(json.dumps(record) + "\n" for record in kept), "utf-8")
+
+    def save_best(self, model: Model) -> None:
+        save_model(self.best, model)
+
+    def save_last(self, model: Model) -> None:
+        save_model(self.last, model)
+
+    def save_state(self, tensors: dict[str, torch.Tensor], counters: dict[str, Any]) -> None:
+        """Write all that is needed to go on, in one file, so that it cannot disagree with itself."""
+        self.state_file.parent.mkdir(exist_ok=True)
+        plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        data = save(plain, metadata={"septum_resume": json.dumps(counters)})
+        with replace_file(self.state_file) as temporary:
+            temporary.write_bytes(data)
+
+    def load_state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
+        """What ``save_state`` wrote, or None if the run was stopped before its first save."""
+        if not self.state_file.exists():
+            return None
+        try:
+            with safe_open(self.state_file, framework="pt") as file:
+                counters = json.loads(file.metadata()["septum_resume"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            raise RunFolderError(
+                f"{self.state_file}: the resume state cannot be read ({error}); remove the file "
+                "to start this run anew"
+            ) from None
+        return tensors, counters
+
+
+def create_run(path: Path, recipe: Recipe) -> RunFolder:
+    """Start a run's folder; raises RunFolderError if it holds one already, SaveError."""
+    run = RunFolder(path)
+    if path.exists() and not path.is_dir():
+        raise RunFolderError(f"{path}: is a file; name a folder for the run")
+    if run.holds_a_run():
+        raise RunFolderError(
+            f"{path}: holds a run already; add --resume to go on with it, or choose another --out"
+        )
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK):
+            raise PermissionError(13, "Permission denied")
+    except OSError as error:
+        raise SaveError(f"{path}: cannot be made a run's folder: {error.strerror}") from error
+    write_recipe(run, recipe)
+    return run
+
+
+def write_recipe(run: RunFolder, recipe: Recipe) -> None:
+    """Write the complete recipe, ready to be trained with again."""
+    with replace_file(run.recipe_file) as temporary:
+        temporary.write_text(dump_recipe(recipe), "utf-8")
+
+
+def check_same_recipe(run: RunFolder, recipe: Recipe) -> Recipe:
+    """The recipe to go on with: the run's own, with the number of steps or epochs of ``recipe``.
+
+    Raises RunFolderError, naming the key, if anything else differs, or if steps would shrink
+    below those that the run had planned.
+    """
+    own = run.recipe()
+    theirs = recipe.model_dump()
+    for section, values in own.model_dump().items():
+        if section == "name":
+            continue
+        for key, value in values.items():
+            other = theirs[section][key]
+            if other == value or (
+                section == "training" and key in ("steps", "epochs") and other > value
+            ):
+                continue
+            raise RunFolderError(
+                f"{run.path}: was trained with {section}.{key} = {value}, not {other}; resume "
+                "without changing it (only training.steps and training.epochs may grow), or choose "
+                "another --out"
+            )
+    return recipe.model_copy(update={"name": own.name})

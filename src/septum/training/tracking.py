@@ -1,0 +1,90 @@
+"""Telling a person how a run goes: a progress bar in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+LINE_SECONDS = 15.0
+"""Least time between two plain lines about steps."""
+
+
+class Progress:
+    """Shows step, loss and time left; a context manager. Writes to standard error only."""
+
+    def __init__(self, steps: int, first: int = 0) -> None:
+        self.steps = steps
+        self.step = first
+        self._first = first
+        self._start = self._shown = time.monotonic()
+        self._bar: Any = None
+        self._task: Any = None
+
+    def __enter__(self) -> Progress:
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import Progress as Bar
+
+            self._bar = Bar(
+                TextColumn("training"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.description}"),
+                console=Console(stderr=True),
+            )
+            self._bar.start()
+            self._task = self._bar.add_task("", total=self.steps, completed=self._first)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def advance(self, step: int, loss: float) -> None:
+        """Say that ``step`` steps are done."""
+        self.step = step
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step, description=f"loss {loss:.4f}")
+        elif time.monotonic() - self._shown >= LINE_SECONDS:
+            self._shown = time.monotonic()
+            self.say(f"step {step}/{self.steps} · loss {loss:.4f} · {self._left()} left")
+
+    def say(self, text: str) -> None:
+        """Print one line, above the bar if there is one."""
+        if self._bar is not None:
+            self._bar.console.print(text, highlight=False, markup=False)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def _left(self) -> str:
+        done = max(self.step - self._first, 1)
+        seconds = (time.monotonic() - self._start) / done * (self.steps - self.step)
+        return format_duration(seconds)
+
+
+def format_duration(seconds: float) -> str:
+    """A duration for people: 45 s, 12 min, 3 h 05 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def describe_validation(record: dict[str, Any]) -> str:
+    """One line about a validation."""
+    shown = [
+        f"{name.replace('_', ' ')} {record[name]:.4f}"
+        for name in ("loss", "pixel_error", "iou", "rand_error")
+        if name in record
+    ]
+    best = " · best so far" if record.get("best") else ""
+    return f"step {record['step']} · validation: " + " · ".join(shown) + best

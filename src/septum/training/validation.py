@@ -1,0 +1,106 @@
+"""How good a model is on images that it does not train on, and which threshold suits it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from septum.annotation.labels import IGNORE, LabelMeaning, to_target
+from septum.annotation.pairs import Annotated
+from septum.evaluation.partitions import best_threshold, rand_error
+from septum.evaluation.pixels import class_iou, mean_of_objects
+from septum.loss.losses import segmentation_loss
+from septum.prediction.overlap_tile import Predictor, predict_mask, predict_probabilities
+from septum.recipe import Loss
+
+THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98)
+"""Object probabilities that are tried; walls are thin, so most of them lie above one half."""
+
+Weigh = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Pixel weights from classes and instances; see ``Sampler.weigh``."""
+
+THRESHOLD_IMAGES = 8
+"""At most so many training images are predicted to choose the threshold."""
+
+
+@dataclass(frozen=True, eq=False)
+class AnnotatedTarget:
+    """An annotated image as it is in the file, with the meaning of its labels."""
+
+    name: str
+    image_CS: np.ndarray
+    classes_S: np.ndarray
+    instances_S: np.ndarray
+
+
+def annotated_targets(
+    annotated: Sequence[Annotated], meaning: LabelMeaning
+) -> list[AnnotatedTarget]:
+    """Labels into classes and instances; the images stay as they are."""
+    return [
+        AnnotatedTarget(item.name, item.image_CS, *to_target(item.labels_S, meaning))
+        for item in annotated
+    ]
+
+
+def validate(
+    predictor: Predictor, targets: Sequence[AnnotatedTarget], section: Loss, weigh: Weigh
+) -> dict[str, float]:
+    """Mean over whole images of loss, pixel_error, iou and, for two classes, rand_error.
+
+    ``loss`` is the training loss, with its weights, so that the two curves can be compared;
+    ``pixel_error`` the share of wrong pixels, at probability 0.5 for two classes; ``iou`` the
+    mean over the classes above 0; ``rand_error`` the smallest over ``THRESHOLDS``. Ignored
+    pixels are left out everywhere.
+    """
+    rows = [_score(predictor, target, section, weigh) for target in targets]
+    return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+
+
+def _score(
+    predictor: Predictor, target: AnnotatedTarget, section: Loss, weigh: Weigh
+) -> dict[str, float]:
+    probability_KS = predict_probabilities(predictor, target.image_CS)
+    # The logarithms of probabilities are logits that give these probabilities.
+    logits_KS = np.log(np.maximum(probability_KS, 1e-9))
+    weights_S = weigh(target.classes_S, target.instances_S)
+    loss = segmentation_loss(
+        torch.from_numpy(logits_KS)[None],
+        torch.from_numpy(target.classes_S)[None],
+        torch.from_numpy(weights_S)[None],
+        section,
+    )
+    valid_S = target.classes_S != IGNORE
+    mask_S = predict_mask(probability_KS, 0.5)
+    wrong = (mask_S != target.classes_S) & valid_S
+    row = {
+        "loss": float(loss),
+        "pixel_error": float(wrong.sum() / max(int(valid_S.sum()), 1)),
+        "iou": mean_of_objects(class_iou(mask_S, target.classes_S, predictor.classes, valid_S)),
+    }
+    if predictor.classes == 2:
+        row["rand_error"], _ = rand_error(
+            probability_KS[1], target.instances_S, THRESHOLDS, valid_S
+        )
+    return row
+
+
+def choose_threshold(predictor: Predictor, targets: Sequence[AnnotatedTarget]) -> float:
+    """The threshold with the smallest mean Rand error over at most THRESHOLD_IMAGES images.
+
+    Evenly spread over ``targets``, which should be training images: a threshold chosen on
+    validation images would flatter the scores there.
+    """
+    count = min(THRESHOLD_IMAGES, len(targets))
+    chosen = [targets[round(i)] for i in np.linspace(0, len(targets) - 1, count)]
+    probabilities = [predict_probabilities(predictor, target.image_CS)[1] for target in chosen]
+    threshold, _ = best_threshold(
+        probabilities,
+        [target.instances_S for target in chosen],
+        THRESHOLDS,
+        [target.classes_S != IGNORE for target in chosen],
+    )
+    return threshold
