@@ -71,9 +71,13 @@ def find_predictions(path: Path) -> list[Prediction]:
     ours = [(file, match) for file in files if (match := _OURS.fullmatch(file.name))]
     found: dict[str, dict[str, Path]] = {}
     if ours:
-        entries = [(m["name"], m["kind"], file) for file, m in ours if m["kind"] != "instances"]
+        entries = [
+            (m["name"].removesuffix(".ome"), m["kind"], file)
+            for file, m in ours
+            if m["kind"] != "instances"
+        ]
     else:
-        entries = [(file.stem, _kind(file), file) for file in files]
+        entries = [(file.stem.removesuffix(".ome"), _kind(file), file) for file in files]
     for name, kind, file in entries:
         other = found.setdefault(name, {}).setdefault(kind, file)
         if other != file:
