@@ -40,7 +40,7 @@ class IntensityRange:
         wide = np.float64 if image_CS.dtype.itemsize > 2 else np.float32  # float32 is exact to 2^24
         offset = np.asarray(self.offset, wide).reshape(column)
         scale = np.asarray(self.scale, wide).reshape(column)
-        shifted = np.subtract(image_CS, offset, dtype=wide)
+        shifted: np.ndarray = np.subtract(image_CS, offset, dtype=wide)
         np.divide(shifted, scale, out=shifted)
         return shifted.astype(np.float32, copy=False)
 

@@ -1,0 +1,123 @@
+"""Which values occur in label images: how often, in which files, in how many pieces."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from septum.errors import AnnotationError
+
+EXAMINED = 100
+"""Pieces are counted in the first so many label images; that is enough to tell."""
+SPECK = 0.05
+"""A piece below this share of its value's pixels in its image is a slip of the pen."""
+
+
+@dataclass
+class Census:
+    """Counts over all label images, ignored pixels left out."""
+
+    files: list[tuple[str, dict[int, int]]] = field(default_factory=list)
+    """Name, and the number of pixels of each value."""
+    totals: Counter[int] = field(default_factory=Counter)
+    """Pixels of each value over all images."""
+    occurrences: Counter[int] = field(default_factory=Counter)
+    """Images in which each value occurs."""
+    pieces: dict[int, list[int]] = field(default_factory=dict)
+    """For each value but 0, in how many pieces it is in each examined image that has it."""
+
+    @property
+    def images(self) -> int:
+        return len(self.files)
+
+    @property
+    def first(self) -> str:
+        return self.files[0][0]
+
+    @property
+    def entries(self) -> int:
+        """Pairs of an image and a value that occurs in it."""
+        return sum(self.occurrences.values())
+
+    def strays(self) -> set[int]:
+        """Values in fewer than 10 % of the images and of fewer than 0.1 % of all pixels, if
+        together they are below 1 % of the pixels that are not 0; none otherwise.
+        """
+        pixels = sum(self.totals.values())
+        rare = {
+            value
+            for value, count in self.totals.items()
+            if count < 0.001 * pixels and self.occurrences[value] < 0.1 * self.images
+        }
+        together = sum(self.totals[value] for value in rare if value)
+        return rare if together < 0.01 * (pixels - self.totals[0]) else set()
+
+    def where(self, values: Collection[int]) -> list[tuple[str, int, int]]:
+        """File, value and number of pixels, for each file that has one of ``values``."""
+        return [
+            (name, value, counts[value])
+            for name, counts in self.files
+            for value in sorted(values)
+            if value in counts
+        ]
+
+    def same_values(self, values: Collection[int]) -> bool:
+        """Whether each of ``values`` occurs in all images."""
+        return all(self.occurrences[value] == self.images for value in values)
+
+    def one_piece_share(self, values: Collection[int]) -> float:
+        """Share of the objects (a value in an image) that are one piece, among ``values``."""
+        numbers = [number for value in values for number in self.pieces.get(value, [])]
+        return sum(number == 1 for number in numbers) / max(1, len(numbers))
+
+
+def take_census(
+    labels: Iterable[tuple[str, np.ndarray]], ignore: int | None, pieces: bool
+) -> Census:
+    """Count the values of all label images (name, integer array), each read once.
+
+    ``pieces`` asks for the number of connected pieces too. Raises AnnotationError for arrays that
+    are not integers.
+    """
+    census = Census()
+    for name, labels_S in labels:
+        if labels_S.dtype.kind not in "bui":
+            raise AnnotationError(f"{name}: labels of type {labels_S.dtype}; expected integers")
+        counts = _count(labels_S)
+        if ignore is not None:
+            counts.pop(ignore, None)
+        census.files.append((name, counts))
+        census.totals.update(counts)
+        census.occurrences.update(counts.keys())
+        # Two values in all are binary, whatever their pieces.
+        if pieces and len(census.files) <= EXAMINED and len(census.totals) > 2:
+            for value, number in _pieces(labels_S).items():
+                census.pieces.setdefault(value, []).append(number)
+    return census
+
+
+def _count(labels_S: np.ndarray) -> dict[int, int]:
+    if labels_S.dtype in (np.bool_, np.uint8, np.uint16):
+        counts = np.bincount(labels_S.ravel())
+        values = np.flatnonzero(counts)
+        return dict(zip(values.tolist(), counts[values].tolist(), strict=True))
+    values, counts = np.unique(labels_S, return_counts=True)
+    return dict(zip(values.tolist(), counts.tolist(), strict=True))
+
+
+def _pieces(labels_S: np.ndarray) -> dict[int, int]:
+    """For each value but 0: its connected pieces (by faces, edges and corners), without specks."""
+    from skimage.measure import label
+
+    pieces_S = np.asarray(label(labels_S, background=0))  # type: ignore[no-untyped-call]
+    number = int(pieces_S.max())
+    areas = np.bincount(pieces_S.ravel(), minlength=number + 1)
+    value_of = np.zeros(number + 1, np.int64)
+    value_of[pieces_S.ravel()] = labels_S.ravel()
+    values, index = np.unique(value_of[1:], return_inverse=True)
+    whole = np.bincount(index, weights=areas[1:])
+    large = areas[1:] >= SPECK * whole[index]
+    return dict(zip(values.tolist(), np.bincount(index[large]).tolist(), strict=True))
