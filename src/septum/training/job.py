@@ -38,6 +38,7 @@ from septum.training.validation import (
 class Data:
     """The annotated images of a run, split, with what was learnt about them before training."""
 
+    path: Path
     training: list[Annotated]
     validation: list[Annotated]
     meaning: LabelMeaning
@@ -65,7 +66,9 @@ def load_data(path: Path, recipe: Recipe) -> Data:
     train_indices, validation_indices = split_validation(names, recipe.validation)
     training = [annotated[index] for index in train_indices]
     intensity = fit_intensity_range((item.image_CS for item in training), recipe.intensity)
-    return Data(training, [annotated[index] for index in validation_indices], meaning, intensity)
+    return Data(
+        path, training, [annotated[index] for index in validation_indices], meaning, intensity
+    )
 
 
 class Job:
@@ -182,6 +185,7 @@ class Job:
             provenance={
                 "septum": __version__,
                 "step": self.step,
+                "data": str(self.data.path.resolve()),
                 "training_images": [item.name for item in self.data.training],
                 "validation_images": [item.name for item in self.data.validation],
                 "scores": {k: v for k, v in self.latest.items() if isinstance(v, float)},

@@ -66,7 +66,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
 
 @torch.no_grad()
 def update_average(average: nn.Module, network: nn.Module, step: int, decay: float) -> None:
-    """average ← d · average + (1 − d) · network, d rising to ``decay`` over the first steps.
+    """Move average ← d · average + (1 − d) · network, d rising to ``decay`` over the first steps.
 
     Buffers (the statistics of batch normalisation) are running means already and are copied.
     """

@@ -97,7 +97,7 @@ class RunFolder:
         save_model(self.last, model)
 
     def save_state(self, tensors: dict[str, torch.Tensor], counters: dict[str, Any]) -> None:
-        """Write all that is needed to go on, in one file, so that it cannot disagree with itself."""
+        """Write all that is needed to go on, in one file: it cannot disagree with itself."""
         self.state_file.parent.mkdir(exist_ok=True)
         plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
         data = save(plain, metadata={"septum_resume": json.dumps(counters)})
