@@ -19,7 +19,8 @@ from scipy import ndimage
 from septum.errors import InputError
 from septum.evaluation.pixels import Bools, Numbers, check_probability, check_shapes
 
-Ids = npt.NDArray[np.integer]
+Ids = Numbers
+"""Object ids; an array of another type is refused with InputError."""
 Counts = npt.NDArray[np.int64]
 Background = Literal["segment", "unassigned"]
 
