@@ -78,7 +78,7 @@ def test_many_ids_of_one_piece_are_instances() -> None:
 
 
 def test_ids_used_only_once_in_the_whole_data_set_are_instances() -> None:
-    images = [blocks(list(range(10 * i + 1, 10 * i + 6))) for i in range(60)]
+    images = [blocks(list(range(10 * i + 1, 10 * i + 6))) for i in range(150)]
     assert meaning_of(*images).kind == "instances"
 
 
@@ -89,6 +89,10 @@ def test_few_ids_are_instances_if_images_differ_or_there_is_one() -> None:
 
 def test_layers_that_every_image_has_are_classes() -> None:
     assert meaning_of(blocks([1, 2, 3, 4, 5]), blocks([5, 4, 3, 2, 1])).kind == "classes"
+
+
+def test_few_values_in_several_pieces_are_classes_though_images_differ() -> None:
+    assert meaning_of(stripes([0, 1, 2, 3, 4, 5]), stripes([0, 1, 2, 3])).kind == "classes"
 
 
 def test_a_slip_of_the_pen_does_not_make_an_object_two_pieces() -> None:

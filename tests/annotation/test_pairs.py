@@ -95,6 +95,8 @@ def test_challenge_silver_truth_by_its_path_or_where_there_is_no_gold(challenge:
     for path in (challenge / "02_GT/SEG").iterdir():
         path.unlink()
     assert found(challenge, challenge) == silver
+    (challenge / "02_GT").rename(challenge / "elsewhere")
+    assert found(challenge, challenge) == silver
 
 
 def test_challenge_with_two_sequences_names_both(challenge: Path) -> None:

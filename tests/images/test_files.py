@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import resource
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -263,6 +265,35 @@ def test_palette_png_is_colours_as_image_and_indices_as_labels(tmp_path: Path) -
     colours = read_image(tmp_path / "a.png")
     assert colours.axes == "CYX"
     np.testing.assert_array_equal(colours.array[0], np.where(indices == 1, 255, 0))
+
+
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    check = struct.pack(">I", zlib.crc32(kind + content))
+    return struct.pack(">I", len(content)) + kind + content + check
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_label_png_of_few_bits_keeps_its_numbers(bits: int, tmp_path: Path) -> None:
+    header = struct.pack(">IIBBBBB", 8 // bits, 1, bits, 0, 0, 0, 0)
+    row = {2: 0b00_01_10_11, 4: 0b0010_1111}[bits]
+    (tmp_path / "a.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + png_chunk(b"IHDR", header)
+        + png_chunk(b"IDAT", zlib.compress(bytes([0, row])))
+        + png_chunk(b"IEND", b"")
+    )
+    numbers = read_image(tmp_path / "a.png", labels=True).array.tolist()
+    assert numbers == [{2: [0, 1, 2, 3], 4: [2, 15]}[bits]]
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+@pytest.mark.parametrize("kept", [0.1, 0.5, 0.9])
+def test_a_cut_picture_never_reads_as_a_whole_one(name: str, kept: float, tmp_path: Path) -> None:
+    PIL.Image.fromarray(pixels((40, 50, 3))).save(tmp_path / name)
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content[: int(len(content) * kept)])
+    with pytest.raises(ImageFileError, match="cut short"):
+        read_image(tmp_path / name)
 
 
 def test_one_bit_png_is_boolean(tmp_path: Path) -> None:

@@ -175,7 +175,7 @@ def _read_png_or_jpeg(path: Path, labels: bool) -> Image:
 
     with PIL.Image.open(path, formats=[_kind(path)]) as picture:
         if picture.format == "PNG" and picture.mode not in ("P", "1"):
-            array = _decode_png(path)  # Pillow would cut 16-bit colour down to 8
+            array = _decode_png(path, labels)  # Pillow would cut 16-bit colour down to 8
         else:
             array = _unpack(picture, labels)
             if picture.format == "JPEG":  # as every viewer shows it
@@ -191,10 +191,15 @@ def _read_png_or_jpeg(path: Path, labels: bool) -> Image:
     return Image(np.ascontiguousarray(image_CYX), "CYX", channel_names=names, source=path)
 
 
-def _decode_png(path: Path) -> np.ndarray:
+def _decode_png(path: Path, labels: bool) -> np.ndarray:
     import imagecodecs
 
-    return np.asarray(imagecodecs.png_decode(path.read_bytes()))
+    content = path.read_bytes()
+    array = np.asarray(imagecodecs.png_decode(content))
+    bits, colour = content[24], content[25]  # of the header, which always comes first
+    if labels and colour == 0 and bits in (2, 4):  # the decoder stretched them to 0 … 255
+        array = array // (255 // (2**bits - 1))
+    return array
 
 
 def _unpack(picture: Any, labels: bool) -> np.ndarray:
