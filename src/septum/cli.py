@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -201,7 +202,7 @@ def _fail(message: str, status: int) -> NoReturn:
     sys.exit(status)
 
 
-def _watch() -> object:
+def _watch() -> Callable[[int, int], None]:
     """Say every few seconds how far a long prediction is, with the time left."""
     start = shown = time.monotonic()
 

@@ -65,7 +65,7 @@ def raise_allocator_thresholds() -> bool:
         return False
     m_trim_threshold, m_top_pad, m_mmap_max = -1, -2, -4
     settings = ((m_mmap_max, 0), (m_trim_threshold, 2**31 - 1), (m_top_pad, 64 << 20))
-    return all([mallopt(name, value) == 1 for name, value in settings])
+    return bool(sum(mallopt(name, value) for name, value in settings) == len(settings))
 
 
 def describe_machine() -> dict[str, str | int]:

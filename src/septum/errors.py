@@ -67,7 +67,7 @@ class TrainingError(SeptumError):
     """Training cannot go on; the last good model is kept."""
 
 
-class Interrupted(SeptumError):
+class Interrupted(SeptumError):  # noqa: N818 (not an error, a wish)
     """The user stopped a run; its state is saved."""
 
     exit_status = 130

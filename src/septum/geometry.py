@@ -211,7 +211,7 @@ def mirror_indices(span: Span, extent: int) -> np.ndarray:
 
 
 def read_mirrored(image: np.ndarray, spans: Sequence[Span]) -> np.ndarray:
-    """Cut ``spans`` out of the last ``len(spans)`` axes of ``image``, mirrored beyond its border."""
+    """Cut ``spans`` out of the last axes of ``image``, mirrored beyond its border."""
     leading = image.ndim - len(spans)
     extents = image.shape[leading:]
     if all(lo >= 0 and hi <= n for (lo, hi), n in zip(spans, extents, strict=True)):

@@ -76,7 +76,8 @@ def save_model(path: Path, model: Model) -> None:
     }
     # Networks in use are in channels-last order; the file holds plain contiguous arrays.
     tensors = {
-        name: value.detach().cpu().contiguous() for name, value in model.network.state_dict().items()
+        name: value.detach().cpu().contiguous()
+        for name, value in model.network.state_dict().items()
     }
     data = save(tensors, metadata={_KEY: json.dumps(header)})
     with replace_file(path) as temporary:

@@ -298,10 +298,5 @@ def _sections() -> list[str]:
 
 
 def _known_keys() -> list[str]:
-    keys = list(Recipe.model_fields)
-    for section in _sections():
-        annotation = Recipe.model_fields[section].annotation
-        assert isinstance(annotation, type)
-        assert issubclass(annotation, Section)
-        keys += [f"{section}.{key}" for key in annotation.model_fields]
-    return keys
+    tree = Recipe().model_dump()
+    return [*tree, *(f"{section}.{key}" for section in _sections() for key in tree[section])]

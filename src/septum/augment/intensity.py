@@ -38,7 +38,7 @@ def sample_grey_values(section: Augment, rng: np.random.Generator) -> GreyValues
 def vary_grey_values(
     image_CS: Float32[np.ndarray, "c *s"], values: GreyValues
 ) -> Float32[np.ndarray, "c *s"]:
-    """contrast · gamma(image) + brightness + noise; the neutral values return it unchanged.
+    """Return contrast · gamma(image) + brightness + noise; the neutral values return it unchanged.
 
     Gamma acts on each channel's range within the tile, so its darkest and brightest pixel stay
     what they are; a constant channel is left alone.

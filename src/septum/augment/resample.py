@@ -7,7 +7,12 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-_OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": {"contract", "arcp"}}
+_OPTIONS: dict[str, Any] = {
+    "cache": True,
+    "nogil": True,
+    "error_model": "numpy",
+    "fastmath": {"contract", "arcp"},
+}
 
 
 @njit(inline="always", **_OPTIONS)
@@ -92,8 +97,8 @@ def resample_plane(  # type: ignore[no-untyped-def]
 
 @njit(**_OPTIONS)
 def resample_volume(  # type: ignore[no-untyped-def]
-    image, classes, instances, base, rest, matrix, nodes, basis_z, basis_y, basis_x, margins, cubic,
-    image_out, classes_out, instances_out,
+    image, classes, instances, base, rest, matrix, nodes, basis_z, basis_y, basis_x, margins,
+    cubic, image_out, classes_out, instances_out,
 ):  # fmt: skip
     """3D: see ``deform``. image (C, Z, Y, X); nodes (3, nz, ny, nx)."""
     channels, extent_z, extent_y, extent_x = image.shape

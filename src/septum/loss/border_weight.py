@@ -56,7 +56,7 @@ def border_weight(
     near = _carry(labels.reshape(labels.shape[0], -1), np.float32(steps[0]), np.float32(reach))
     for axis in range(1, labels.ndim):
         rows = (math.prod(labels.shape[:axis]), labels.shape[axis], -1)
-        near = _merge(
+        near = _merge(  # type: ignore[call-arg]
             *(part.reshape(rows) for part in near),
             labels.reshape(rows),
             np.float32(steps[axis]),

@@ -103,8 +103,9 @@ def predict_whole(
     done, total = 0, masks.size
     for index, (_, part_CS) in enumerate(parts):
         for tile, probability_KT in predict_tiles(predictor, part_CS):
-            probabilities[(index, slice(None), *tile.write_slices)] = probability_KT
-            masks[(index, *tile.write_slices)] = predict_mask(probability_KT, threshold)
+            window = tile.write_slices
+            probabilities[index][(slice(None), *window)] = probability_KT
+            masks[index][window] = predict_mask(probability_KT, threshold)
             done += probability_KT[0].size
             watch(done, total)
     axes = image.axes.replace("C", "")

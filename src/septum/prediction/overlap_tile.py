@@ -133,7 +133,7 @@ def predict_tiles(
 def _probabilities(predictor: Predictor, window_1CS: torch.Tensor) -> torch.Tensor:
     """Run the network on one window; (K, S) in single precision."""
     window_1CS = window_1CS.contiguous(memory_format=channels_last(predictor.dimensions))
-    logits_KS = predictor.network(window_1CS).float()[0]
+    logits_KS: torch.Tensor = predictor.network(window_1CS).float()[0]
     if predictor.sigmoid:
         return torch.cat([(-logits_KS).sigmoid(), logits_KS.sigmoid()])
     return logits_KS.softmax(0)
@@ -179,4 +179,7 @@ def predict_mask(
             probability_KS[1] > threshold
         ).astype(np.uint8)
         return mask
-    return probability_KS.argmax(0).astype(np.uint8)
+    likeliest: np.ndarray[tuple[int, ...], np.dtype[np.uint8]] = probability_KS.argmax(0).astype(
+        np.uint8
+    )
+    return likeliest

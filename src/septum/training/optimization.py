@@ -27,7 +27,7 @@ def build_optimizer(parameters: Iterable[nn.Parameter], section: Training) -> to
 
 
 def learning_rate(step: int, steps: int, steps_per_epoch: int, section: Training) -> float:
-    """The learning rate of ``step`` (from 0) of a run of ``steps``: a function of the count alone."""
+    """The learning rate of ``step`` (from 0) of a run of ``steps``, by the count alone."""
     rate = section.learning_rate
     if step < section.warmup_steps:
         rate *= (step + 1) / section.warmup_steps
@@ -57,9 +57,9 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
             continue
         _, index, name = key.split(".", 2)
         parameter = parameters[int(index)]
-        if value.shape == parameter.shape:
-            value = torch.empty_like(parameter).copy_(value)
-        state.setdefault(int(index), {})[name] = value
+        entries = state.setdefault(int(index), {})
+        like = value.shape == parameter.shape
+        entries[name] = torch.empty_like(parameter).copy_(value) if like else value
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 

@@ -129,7 +129,7 @@ class Sampler:
         lookup = np.zeros(256, np.float32)
         lookup[: len(self.weights_K)] = self.weights_K
         lookup[IGNORE] = 0
-        weights_S = lookup[classes_S]
+        weights_S: np.ndarray = lookup[classes_S]
         if self.loss.border_weight:
             border_S = border_weight(instances_S, self.loss.border_weight, self.loss.border_sigma)
             weights_S += np.where(classes_S == IGNORE, np.float32(0), border_S)

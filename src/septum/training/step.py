@@ -37,7 +37,7 @@ def train_step(job: Job) -> float:
             f"training.learning_rate={section.learning_rate / 10:g}"
         )
     job.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     job.optimizer.step()
     if job.average is not None:
         update_average(job.average, job.network, job.step, section.weight_average)

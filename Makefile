@@ -1,0 +1,37 @@
+# `make demo` and `make test` need Python ≥ 3.11 with venv, and make; nothing else by hand.
+PYTHON ?= python3
+# e.g. PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu" (see constraints.txt)
+PIP_FLAGS ?=
+BIN := .venv/bin
+
+.PHONY: demo test lint tables clean
+
+demo: .venv/.installed
+	$(BIN)/septum demo --out demo
+
+test: .venv/.installed-dev
+	$(BIN)/python -m pytest
+
+lint: .venv/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python docs/tables.py --check
+
+# The tables in README and docs, from docs/results/*.json.
+tables: .venv/.installed
+	$(BIN)/python docs/tables.py
+
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "septum needs Python 3.11 or later: make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e .
+	touch $@
+
+.venv/.installed-dev: .venv/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv build dist src/septum.egg-info
