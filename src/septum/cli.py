@@ -120,6 +120,10 @@ def evaluate(
     changes: Annotated[
         list[str] | None, typer.Option("--set", help="labels.key=value; may be repeated.")
     ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="Name or number of an image or plane to score; may be repeated."),
+    ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Also write the scores to this file.")
     ] = None,
@@ -130,7 +134,9 @@ def evaluate(
     from septum.recipe import load_recipe
 
     chosen = load_recipe(recipe or "default", changes or ())
-    summary = evaluate_files(predictions, truth, chosen.labels, chosen.network.dimensions)
+    summary = evaluate_files(
+        predictions, truth, chosen.labels, chosen.network.dimensions, only=only or ()
+    )
     if json_file is not None:
         from septum.atomic_file import replace_file
 

@@ -55,6 +55,17 @@ def test_a_stack_is_scored_plane_by_plane(tmp_path):
     assert list(json.loads(json.dumps(summary))) == ["images", "mean", "interval"]
 
 
+@pytest.mark.parametrize("wanted", ["train-volume[02]", "2"])
+def test_only_the_images_asked_for_are_scored(tmp_path, wanted):
+    truth, probability, _ = random_stack()
+    write(tmp_path / "out/train-volume.probability.tif", two_channels(probability), "CZYX")
+    file = write(tmp_path / "train-labels.tif", truth, "ZYX")
+    all_rows = evaluate_files(tmp_path / "out", file, BINARY)["images"]
+    assert evaluate_files(tmp_path / "out", file, BINARY, only=[wanted])["images"] == all_rows[2:]
+    with pytest.raises(InputError, match=r"--only: no image 'train-volume\[9\]'"):
+        evaluate_files(tmp_path / "out", file, BINARY, only=["train-volume[9]"])
+
+
 def test_a_mask_alone_is_scored_and_a_stack_may_be_one_volume(tmp_path):
     truth, _, mask = random_stack()
     predicted = write(tmp_path / "p.mask.tif", mask, "ZYX")

@@ -69,8 +69,9 @@ def split_validation(names: Sequence[str], section: Validation) -> tuple[list[in
     if count == 0:
         raise AnnotationError("no annotated image to split; expected at least one")
     if section.names:
-        chosen = {index for name in section.names for index in _lookup(name, names)}
-        setting = f"validation.names = {list(section.names)}"
+        key = "validation.names"
+        chosen = {index for name in section.names for index in find_names(name, names, key)}
+        setting = f"{key} = {list(section.names)}"
     elif count == 1:
         return [0], [0]
     elif section.last:
@@ -107,7 +108,11 @@ def _by_hash(names: Sequence[str]) -> list[int]:
     return sorted(range(len(names)), key=lambda index: (_hash(names[index]), names[index], index))
 
 
-def _lookup(wanted: str, names: Sequence[str]) -> list[int]:
+def find_names(wanted: str, names: Sequence[str], setting: str) -> list[int]:
+    """Indices of the name ``wanted``, of all planes of the stack of that name, or of a number.
+
+    Raises AnnotationError, beginning with ``setting``, that offers the nearest name.
+    """
     found = [i for i, name in enumerate(names) if name == wanted or name.startswith(f"{wanted}[")]
     if not found and wanted.isdecimal() and int(wanted) < len(names):
         found = [int(wanted)]
@@ -115,7 +120,7 @@ def _lookup(wanted: str, names: Sequence[str]) -> list[int]:
         near = difflib.get_close_matches(wanted, names, n=1)
         hint = f"did you mean '{near[0]}'? " if near else ""
         raise AnnotationError(
-            f"validation.names: no image '{wanted}': {hint}there are {len(names)}, from "
+            f"{setting}: no image '{wanted}': {hint}there are {len(names)}, from "
             f"'{names[0]}' to '{names[-1]}' (or indices 0 to {len(names) - 1})"
         )
     return found

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from septum.annotation.labels import LabelMeaning, find_meaning, to_target
-from septum.annotation.pairs import Annotated, Pair, find_pairs, load_pairs
+from septum.annotation.pairs import Annotated, Pair, find_names, find_pairs, load_pairs
 from septum.errors import InputError
 from septum.evaluation.partitions import Ids
 from septum.evaluation.pixels import Numbers
@@ -36,13 +36,15 @@ def evaluate_files(
     section: Labels,
     dimensions: Dimensions = 2,
     meaning: LabelMeaning | None = None,
+    only: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Score predictions against truth; `{"images": [...], "mean": {...}, "interval": {...}}`.
 
     `prediction` is what `find_predictions` takes and `truth` what `find_truth` takes; they are
     paired by `match_names`. With 2 dimensions each plane of a stack is an image of its own, a row
     named NAME[07]. `meaning` says what label values are; without it, it is found in the truth by
-    `section`, which is right where the truth shows every class that the model knows.
+    `section`, which is right where the truth shows every class that the model knows. `only`
+    names the images or planes to score, or counts them from 0; without it, all.
     Raises InputError (naming both files, where two do not fit) and AnnotationError.
     """
     matches = match_names(find_predictions(prediction), find_truth(truth))
@@ -50,9 +52,18 @@ def evaluate_files(
     if meaning is None:
         parts = [part for planes in drawn.values() for part in planes]
         meaning = find_meaning([(part.name, part.labels_S) for part in parts], section)
+    names = [
+        predicted.name + part.name.removeprefix(pair.name)
+        for predicted, pair in matches
+        for part in drawn[pair.name]
+    ]
+    chosen = {names[index] for wanted in only for index in find_names(wanted, names, "--only")}
     rows: list[dict[str, Any]] = []
     for predicted, pair in matches:
-        rows += _score_file(predicted, drawn[pair.name], meaning, dimensions)
+        parts = drawn[pair.name]
+        wanted = [not only or name in chosen for name in names[: len(parts)]]
+        del names[: len(parts)]
+        rows += _score_file(predicted, parts, wanted, meaning, dimensions)
     return summarize(rows)
 
 
@@ -155,7 +166,11 @@ def _alone(labels: Path) -> Pair:
 
 
 def _score_file(
-    predicted: Prediction, drawn: Sequence[Annotated], meaning: LabelMeaning, dimensions: Dimensions
+    predicted: Prediction,
+    drawn: Sequence[Annotated],
+    wanted: Sequence[bool],
+    meaning: LabelMeaning,
+    dimensions: Dimensions,
 ) -> Iterator[dict[str, Any]]:
     planes = list(read_prediction(predicted, dimensions))
     both = f"{predicted.file} and {drawn[0].label_path}"
@@ -164,7 +179,9 @@ def _score_file(
             f"{both} differ in their number of planes: {len(planes)} and {len(drawn)}; "
             "predict the images that the truth was drawn on"
         )
-    for plane, part in zip(planes, drawn, strict=True):
+    for plane, part, is_wanted in zip(planes, drawn, wanted, strict=True):
+        if not is_wanted:
+            continue
         if plane.shape != part.labels_S.shape:
             raise InputError(
                 f"{both} differ in size: {show(plane.shape)} and {show(part.labels_S.shape)}"
