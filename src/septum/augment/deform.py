@@ -46,22 +46,29 @@ def identity(extents: Sequence[int]) -> Deformation:
 
 
 def sample_deformation(
-    extents: Sequence[int], tile: Sequence[int], section: Augment, rng: np.random.Generator
+    extents: Sequence[int],
+    tile: Sequence[int],
+    target: Sequence[int],
+    section: Augment,
+    rng: np.random.Generator,
 ) -> Deformation:
     """Draw the parameters for one tile of extents ``tile`` out of an image of ``extents``.
 
-    With ``section.shift`` the centre is uniform over the image (in steps of half a pixel's
-    grid, so that without rotation and elasticity no pixel is interpolated). Rotation is about
-    the Z axis in 3D. The order of the draws is fixed: the same generator gives the same tile.
+    With ``section.shift`` the tile's centre is drawn so that its labelled part, ``target``, stays
+    in the image but for an eighth of its extent: that far into the mirrored outside, so that
+    pixels at the rim are learnt nearly as often as others; further would show the network ever
+    more of what it has seen. It is drawn on the grid of pixels: without rotation and elasticity
+    none is interpolated. Rotation is about the Z axis in 3D. The order of the draws is fixed: the
+    same generator gives the same tile.
     """
     axes = len(extents)
     centre = [(extent - 1) / 2 for extent in extents]
     if section.shift:
-        # An odd tile has its centre on a pixel, an even one between two.
-        halves = [(size - 1) % 2 / 2 for size in tile]
-        centre = [
-            float(rng.integers(extent)) + half for extent, half in zip(extents, halves, strict=True)
-        ]
+        for axis, (extent, kept) in enumerate(zip(extents, target, strict=True)):
+            # Half a pixel more or less: an even target has its centre between two pixels.
+            first = (kept - 1) / 2 - kept // 8
+            room = round(extent - 1 - 2 * first)
+            centre[axis] = first + min(room, 0) + rng.integers(abs(room) + 1)
     angle = (
         math.radians(rng.uniform(-section.rotation, section.rotation)) if section.rotation else 0
     )

@@ -107,7 +107,8 @@ class Sampler:
         rim = min(rim, (self.training.tile - target) // 2)
         labelled = (target + 2 * rim,) * len(extents)
 
-        deformation = sample_deformation(extents, tile, self.augment, rng)
+        kept = (target,) * len(extents)
+        deformation = sample_deformation(extents, tile, kept, self.augment, rng)
         image_CS, classes_S, instances_S = deform(
             image.image_CS,
             image.classes_S,
