@@ -1,0 +1,111 @@
+"""Write the tables of README and docs from docs/results/*.json, so that they cannot drift.
+
+    python docs/tables.py           writes
+    python docs/tables.py --check   exits 1 if a table is not what the results say
+
+A table stands between `<!-- table NAME -->` and `<!-- end -->`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RECIPES = ("quick", "default", "blog-2018", "paper-2015")
+MARKER = re.compile(r"(<!-- table ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def load(name: str) -> dict[str, Any] | None:
+    """One result file, or None if that run has not been made."""
+    path = ROOT / "docs" / "results" / f"{name}.json"
+    return json.loads(path.read_text("utf-8")) if path.exists() else None
+
+
+def em_slices() -> str:
+    """Recipes on the EM slices: trained on 0–27, scored on 28–29, the last model of each run."""
+    lines = [
+        "| recipe | parameters | steps | minutes | pixel error | Rand error | "
+        "Rand error of the mask | loss at the end |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    notes = []
+    for name in RECIPES:
+        result = load(f"em-{name}")
+        if result is None:
+            lines.append(f"| `{name}` | | | not yet run | | | | |")
+            continue
+        numbers = result["numbers"]
+        score = numbers["last"]
+        falling = numbers["training_loss_last_tenth"] < 0.98 * numbers["training_loss_tenth_before"]
+        lines.append(
+            f"| `{name}` | {numbers['parameters'] / 1e6:.1f} M | {numbers['steps']} "
+            f"| {numbers['minutes']:.1f} | {score['pixel_error']:.4f} | {score['rand_error']:.4f} "
+            f"| {score['mask_rand_error']:.4f} (at {score['threshold']:g}) "
+            f"| {'still falling' if falling else 'converged'} |"
+        )
+        notes.append(
+            f"- `{result['command']}` ({result['device']}, {result['threads']} threads, "
+            f"{result['date']}, commit {result['commit']})"
+        )
+    return "\n".join([*lines, "", *notes])
+
+
+def em_claims() -> str:
+    """The numbers that were set as goals, beside those measured."""
+    rows = ["| what | goal | measured |", "|---|---|---|"]
+    blog = load("em-blog-2018")
+    if blog:
+        accuracy = blog["numbers"]["accuracy_last_10_validations"]
+        rows.append(
+            "| `blog-2018`, validation pixel accuracy, last 10 epochs | > 91.56 % "
+            f"| {min(accuracy):.2%} to {max(accuracy):.2%} |"
+        )
+    default = load("em-default")
+    if default:
+        rows.append(
+            "| `default`, 15 minutes on 2 cores, pixel error | < 0.080 "
+            f"| {default['numbers']['last']['pixel_error']:.4f} |"
+        )
+    quick = load("em-quick")
+    if quick:
+        minutes = quick["numbers"]["minutes_to_bar"]
+        rows.append(
+            "| `quick`, minutes until pixel error ≤ 0.0844 | ≤ 3 "
+            f"| {f'{minutes:.1f}' if minutes is not None else 'not reached'} |"
+        )
+    paper = load("em-paper-2015")
+    if paper:
+        last = paper["numbers"]["last"]
+        rows.append(
+            f"| `paper-2015`, {paper['numbers']['steps']} steps, pixel error and Rand error "
+            f"| reported | {last['pixel_error']:.4f}, {last['rand_error']:.4f} |"
+        )
+    return "\n".join(rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {"em-slices": em_slices, "em-claims": em_claims}
+
+
+def main() -> int:
+    """Write or check every table; the exit status."""
+    stale = []
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+        text = path.read_text("utf-8")
+        new = MARKER.sub(lambda m: f"{m[1]}{TABLES[m[2]]()}\n{m[3]}", text)
+        if new != text:
+            stale.append(path)
+            if "--check" not in sys.argv:
+                path.write_text(new, "utf-8")
+    if stale and "--check" in sys.argv:
+        print(f"tables are not those of docs/results: {', '.join(map(str, stale))}: make tables")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
