@@ -1,0 +1,140 @@
+"""Curves of a run, drawn as SVG with matplotlib, without its global state of figures."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+TRAINING, VALIDATION, THIRD = "#0072b2", "#d55e00", "#59626d"
+MOST_POINTS = 800
+"""Points of a line at most; longer records are averaged, so that a page stays small."""
+
+Records = Sequence[dict[str, Any]]
+Line = tuple[np.ndarray, np.ndarray]
+
+
+def draw_losses(steps: Records, validations: Records, best: dict[str, Any] | None) -> bytes:
+    """Training and validation loss over epochs; SVG.
+
+    The training loss is drawn as logged, thin, and as the mean of each epoch, where there are
+    three epochs or more; logarithmic where it spans more than a factor of 20.
+    """
+    figure, axes = _axes("epoch", "loss")
+    x, y = _series(steps, "loss")
+    per_epoch = _epoch_means(x, y)
+    if len(per_epoch[0]) >= 3:
+        axes.plot(*_thin(x, y), color=TRAINING, alpha=0.3, linewidth=0.8)
+        _line(axes, per_epoch, TRAINING, "training, mean of an epoch")
+    elif len(x):
+        _line(axes, _thin(x, y), TRAINING, "training")
+    x, y = _series(validations, "loss")
+    if len(x):
+        _line(axes, (x, y), VALIDATION, "validation", "o")
+    return _finish(figure, axes, 20, best)
+
+
+def draw_errors(validations: Records, best: dict[str, Any] | None) -> bytes:
+    """Pixel error and, where there is one, Rand error of each validation over epochs; SVG."""
+    figure, axes = _axes("epoch", "error on validation images")
+    for key, colour, marker in (("pixel_error", TRAINING, "o"), ("rand_error", VALIDATION, "s")):
+        x, y = _series(validations, key)
+        if len(x):
+            _line(axes, (x, y), colour, key.replace("_", " ").capitalize(), marker)
+    return _finish(figure, axes, 10, best)
+
+
+def draw_rates(steps: Records) -> bytes:
+    """The learning rate over steps; SVG."""
+    figure, axes = _axes("step", "learning rate", (5.4, 2.1))
+    points = [(r["step"], r["learning_rate"]) for r in steps if r.get("learning_rate", 0) > 0]
+    if points:
+        x, y = np.array(points, float).T
+        _line(axes, _thin(x, y), THIRD, "")
+    return _finish(figure, axes, np.inf, None)
+
+
+def _axes(x: str, y: str, size: tuple[float, float] = (5.4, 3.5)) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_xlabel(x, fontsize=11)
+    axes.set_ylabel(y, fontsize=11)
+    axes.tick_params(labelsize=10.5, colors="#59626d", length=3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color("#b8c0c9")
+    axes.grid(axis="y", color="#e6eaee", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.margins(x=0.03)
+    return figure, axes
+
+
+def _line(axes: Any, xy: Line, colour: str, label: str, marker: str = "") -> None:
+    crowded = len(xy[0]) > 40
+    lone = len(xy[0]) == 1  # a line of one point is not seen
+    mark = "" if crowded else marker or ("o" if lone else "")
+    axes.plot(*xy, color=colour, linewidth=1.8, marker=mark or None, markersize=4.5, label=label)
+
+
+def _finish(figure: Any, axes: Any, span: float, best: dict[str, Any] | None) -> bytes:
+    """Choose the scale, mark the best step, add the legend, write.
+
+    Logarithmic where the values are above 0 and span more than a factor of ``span``.
+    """
+    import matplotlib
+
+    drawn = [np.asarray(line.get_ydata(), float) for line in axes.lines]
+    values = np.concatenate([*drawn, np.ones(0 if drawn else 1)])
+    positive = values[values > 0]
+    if len(positive) == len(values) and values.max() > span * values.min():
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(bottom=0)
+    if best is not None:
+        axes.axvline(
+            best["epoch"],
+            color=THIRD,
+            linewidth=1.1,
+            linestyle=(0, (4, 3)),
+            zorder=0.5,
+            label=f"model kept (step {best['step']})",
+        )
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(fontsize=10, frameon=False, loc="best")
+    buffer = io.BytesIO()
+    with matplotlib.rc_context({"svg.fonttype": "path", "svg.hashsalt": "septum"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
+def _series(records: Records, key: str) -> Line:
+    """Epochs and finite values of a key."""
+    points = [
+        (record["epoch"], record[key])
+        for record in records
+        if key in record and np.isfinite(record[key])
+    ]
+    x, y = np.array(points, float).reshape(-1, 2).T
+    return x, y
+
+
+def _epoch_means(x: np.ndarray, y: np.ndarray) -> Line:
+    """The mean of the values logged in each epoch, placed at the end of what was logged of it."""
+    if not len(x):
+        return x, y
+    epoch = np.ceil(x - 1e-9).astype(int)
+    each = np.unique(epoch)
+    mean = np.array([y[epoch == number].mean() for number in each])
+    return _thin(np.minimum(each, x.max()).astype(float), mean)
+
+
+def _thin(x: np.ndarray, y: np.ndarray) -> Line:
+    size = -(-len(x) // MOST_POINTS)
+    if size <= 1:
+        return x, y
+    starts = np.arange(0, len(x), size)
+    counts = np.diff(np.append(starts, len(x)))
+    return np.add.reduceat(x, starts) / counts, np.add.reduceat(y, starts) / counts
