@@ -1,0 +1,216 @@
+"""The whole way on made-up images: make, train, predict what was never seen, score, report."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from septum.annotation.pairs import find_pairs, load_pairs
+from septum.annotation.synthetic import write_example_data
+from septum.atomic_file import replace_file
+from septum.errors import RunFolderError, SaveError
+from septum.evaluation.files import evaluate_files
+from septum.images.files import read_image
+from septum.model import Model, load_model
+from septum.prediction.files import Options, predict_files
+from septum.recipe import Recipe, load_recipe
+from septum.report.figures import draw_found, error_legend, label_legend
+from septum.report.markup import (
+    cards,
+    code,
+    document,
+    escape,
+    figure,
+    link,
+    paragraph,
+    section,
+    table,
+)
+from septum.report.page import score_numbers, write_report
+from septum.training.loop import train
+from septum.training.validation import annotated_targets
+
+MARKER = "made-by-septum-demo"
+TRAINING_IMAGES, UNSEEN_IMAGES, SIZE = 12, 4, 256
+TRAINING_SEED, UNSEEN_SEED = 0, 1000
+SHOWN = 3
+
+Kind = Literal["cells", "membranes"]
+SUBJECTS: dict[Kind, str] = {
+    "cells": "Cells that touch each other, under fluorescence",
+    "membranes": "Tissue in an electron microscope, its membranes annotated",
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the parts of one data set are, below the demo's folder."""
+
+    out: Path
+    kind: Kind
+
+    @property
+    def data(self) -> Path:
+        return self.out / "data" / self.kind / "training"
+
+    @property
+    def unseen(self) -> Path:
+        return self.out / "data" / self.kind / "unseen"
+
+    @property
+    def run(self) -> Path:
+        return self.out / "runs" / self.kind
+
+    @property
+    def predictions(self) -> Path:
+        return self.out / "predictions" / self.kind
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """All that a demo makes for this data set, and may therefore replace."""
+        return (self.out / "data" / self.kind, self.run, self.predictions)
+
+
+def run_demo(out: Path, minutes: float) -> Iterator[str]:
+    """Do everything for both kinds of images, with half of ``minutes`` of training each.
+
+    Yields lines for a person, the last one with the path of ``out/report.html``. A folder of an
+    earlier demo is used again: what that demo made is replaced, nothing else is touched. Raises
+    RunFolderError for any other folder that is not empty, SaveError, and what training raises.
+    """
+    places = [Place(out, kind) for kind in SUBJECTS]
+    _make_room(out, places)
+    parts = []
+    for place in places:
+        yield f"{SUBJECTS[place.kind]}:"
+        write_example_data(place.data, place.kind, TRAINING_IMAGES, SIZE, TRAINING_SEED)
+        write_example_data(place.unseen, place.kind, UNSEEN_IMAGES, SIZE, UNSEEN_SEED)
+        yield (
+            f"  made {TRAINING_IMAGES} annotated images to train on and {UNSEEN_IMAGES} others; "
+            f"training for about {minutes / 2:g} min"
+        )
+        run = train(place.data, place.run, _recipe(place.kind), hours=minutes / 2 / 60)
+        for _ in predict_files(
+            place.run, [place.unseen / "images"], place.predictions, Options(device="auto")
+        ):
+            pass
+        model = load_model(place.run)
+        summary = evaluate_files(
+            place.predictions, place.unseen, model.recipe.labels, meaning=model.meaning
+        )
+        yield f"  on {UNSEEN_IMAGES} images never seen: {_in_words(summary['mean'])}"
+        yield f"  report of this run: {write_report(run, place.data)}"
+        parts.append(_show(place, model, summary))
+    page = out / "report.html"
+    with replace_file(page) as temporary:
+        temporary.write_text(document("septum demo", _page(out, minutes, parts)), "utf-8")
+    yield f"report: {page}"
+
+
+def _make_room(out: Path, places: list[Place]) -> None:
+    """Make the folder, or take away what an earlier demo made in it."""
+    if out.exists() and not out.is_dir():
+        raise RunFolderError(f"{out}: is a file; choose another --out for the demo")
+    try:
+        if out.is_dir() and any(out.iterdir()) and not (out / MARKER).is_file():
+            raise RunFolderError(
+                f"{out}: holds files that no demo made; choose another --out for the demo"
+            )
+        for folder in (folder for place in places for folder in place.folders):
+            if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+                raise RunFolderError(
+                    f"{folder}: is not the folder that a demo made; choose another --out"
+                )
+            if folder.exists():
+                shutil.rmtree(folder)
+        out.mkdir(parents=True, exist_ok=True)
+        (out / MARKER).write_text(
+            "septum demo made this folder; running it again replaces data/, runs/ and "
+            "predictions/ of cells and membranes, and report.html.\n",
+            "utf-8",
+        )
+    except OSError as error:
+        raise SaveError(f"{out}: cannot be made the demo's folder: {error.strerror}") from error
+
+
+def _recipe(kind: Kind) -> Recipe:
+    """What is in the labels is said here, since it is known."""
+    return load_recipe("quick", [f"labels.kind={'instances' if kind == 'cells' else 'binary'}"])
+
+
+def _show(place: Place, model: Model, summary: dict[str, Any]) -> str:
+    """One data set: scores, pictures, and the way to the run's own report."""
+    unseen = load_pairs(find_pairs(place.unseen))[:SHOWN]
+    rows = []
+    for target in annotated_targets(unseen, model.meaning):
+        mask = read_image(place.predictions / f"{target.name}.mask.tif", labels=True).array
+        rows.append((f"Image {target.name}", draw_found(target, mask, model.meaning)))
+    words = (
+        "None of these images was used for training. Every object has a colour; where predicted "
+        "objects run together, they share one."
+    )
+    measures = [name for name in summary["mean"] if name != "rand_threshold"]
+    own_report = (place.run / "report.html").relative_to(place.out).as_posix()
+    return section(
+        SUBJECTS[place.kind],
+        cards(score_numbers(_at_own_threshold(summary["mean"]))),
+        figure(rows, 4, escape(words) + label_legend(model.meaning) + error_legend(several=False)),
+        table(
+            ["image", *(name.replace("_", " ") for name in measures)],
+            [
+                [row["name"], *(row.get(name) for name in measures)]
+                for row in [*summary["images"], {"name": "mean", **summary["mean"]}]
+            ],
+            "As `septum evaluate` scores them. “mask”: the masks as written, at the model's own "
+            "threshold; else at probability 0.5, the Rand error at its best threshold.",
+        ),
+        f"<p>{link(own_report, 'How this model was trained: the report of its run')}</p>",
+    )
+
+
+def _page(out: Path, minutes: float, parts: list[str]) -> str:
+    return "".join(
+        [
+            '<header><p class="over">Demonstration · septum</p>',
+            f"<h1>Two models, trained in {minutes:g} minutes, on images they have never seen</h1>",
+            paragraph(
+                f"septum made {TRAINING_IMAGES} annotated images of each kind, trained a network "
+                f"on them from nothing, and was then shown {UNSEEN_IMAGES} new ones. The images "
+                "are artificial; the training is real.",
+                "lead",
+            ),
+            "</header>",
+            *parts,
+            section(
+                "The same with your images",
+                paragraph("Words in capitals are yours to fill in."),
+                code(
+                    "septum train DATA --out RUN\n"
+                    "septum predict RUN IMAGES --out PREDICTIONS\n"
+                    "septum evaluate PREDICTIONS LABELS"
+                ),
+                paragraph(
+                    "DATA is laid out as in data/cells/training: a folder images and a folder "
+                    "labels, with the same file names in both."
+                ),
+            ),
+        ]
+    )
+
+
+def _at_own_threshold(mean: dict[str, float]) -> dict[str, float]:
+    """The scores of the mask that was written, where they differ from those at 0.5."""
+    return {
+        "pixel_error": mean.get("mask_pixel_error", mean["pixel_error"]),
+        "iou": mean["iou"],
+        "rand_error": mean.get("mask_rand_error", mean["rand_error"]),
+    }
+
+
+def _in_words(mean: dict[str, float]) -> str:
+    return ", ".join(
+        f"{number} {name}" for number, name, _ in score_numbers(_at_own_threshold(mean))
+    )
