@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import torch
@@ -53,7 +54,7 @@ def train(
                 job.save(now=True)
                 raise Interrupted(
                     f"stopped at step {job.step} of {job.steps}; everything is saved; go on with: "
-                    f"septum train {data} --out {out} --resume"
+                    f"septum train {shlex.quote(str(data))} --out {shlex.quote(str(out))} --resume"
                 )
         progress.say(job.finish())
     return job.run
