@@ -98,7 +98,12 @@ class RunFolder:
 
     def save_state(self, tensors: dict[str, torch.Tensor], counters: dict[str, Any]) -> None:
         """Write all that is needed to go on, in one file: it cannot disagree with itself."""
-        self.state_file.parent.mkdir(exist_ok=True)
+        try:
+            self.state_file.parent.mkdir(exist_ok=True)
+        except OSError as error:
+            raise SaveError(
+                f"{self.state_file.parent}: cannot be made: {error.strerror}"
+            ) from error
         plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
         data = save(plain, metadata={"septum_resume": json.dumps(counters)})
         with replace_file(self.state_file) as temporary:
