@@ -10,6 +10,7 @@ import torch
 
 from septum.annotation.labels import IGNORE, LabelMeaning, to_target
 from septum.annotation.pairs import Annotated
+from septum.errors import TrainingError
 from septum.evaluation.partitions import best_threshold, rand_error
 from septum.evaluation.pixels import class_iou, mean_of_objects
 from septum.loss.losses import segmentation_loss
@@ -54,7 +55,7 @@ def validate(
     ``loss`` is the training loss, with its weights, so that the two curves can be compared;
     ``pixel_error`` the share of wrong pixels, at probability 0.5 for two classes; ``iou`` the
     mean over the classes above 0; ``rand_error`` the smallest over ``THRESHOLDS``. Ignored
-    pixels are left out everywhere.
+    pixels are left out everywhere. Raises TrainingError where the network's output is not finite.
     """
     rows = [_score(predictor, target, section, weigh) for target in targets]
     return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
@@ -64,6 +65,11 @@ def _score(
     predictor: Predictor, target: AnnotatedTarget, section: Loss, weigh: Weigh
 ) -> dict[str, float]:
     probability_KS = predict_probabilities(predictor, target.image_CS)
+    if not np.isfinite(probability_KS).all():  # a step from a finite loss can end in such weights
+        raise TrainingError(
+            f"validation image {target.name}: the network's output is not finite, training has "
+            "diverged; the models saved so far are kept; lower training.learning_rate"
+        )
     # The logarithms of probabilities are logits that give these probabilities.
     logits_KS = np.log(np.maximum(probability_KS, 1e-9))
     weights_S = weigh(target.classes_S, target.instances_S)
