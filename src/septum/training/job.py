@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
 import math
 import time
@@ -48,14 +49,19 @@ class Data:
     def channels(self) -> int:
         return len(self.training[0].image_CS)
 
-    def fingerprint(self) -> str:
-        """Changes if any training image, label or name does."""
-        digest = hashlib.sha256()
-        for item in self.training:
-            digest.update(item.name.encode())
-            digest.update(item.image_CS.tobytes())
-            digest.update(item.labels_S.tobytes())
-        return digest.hexdigest()
+    @functools.cached_property
+    def fingerprints(self) -> dict[str, str]:
+        """Of each side of the split: changes if any image, label or name there does."""
+        return {"data": _fingerprint(self.training), "validation": _fingerprint(self.validation)}
+
+
+def _fingerprint(annotated: list[Annotated]) -> str:
+    digest = hashlib.sha256()
+    for item in annotated:
+        digest.update(item.name.encode())
+        digest.update(item.image_CS.tobytes())
+        digest.update(item.labels_S.tobytes())
+    return digest.hexdigest()
 
 
 def load_data(path: Path, recipe: Recipe) -> Data:
@@ -208,7 +214,7 @@ class Job:
             "losses": self._losses,
             "rate": self._rate,
             "seconds": self.seconds,
-            "data": self.data.fingerprint(),
+            **self.data.fingerprints,
         }
         self.run.save_state(tensors, counters)
         self._saved = time.monotonic()
@@ -216,18 +222,21 @@ class Job:
     def restore(self) -> None:
         """Go back to the last save; a run stopped before its first save starts again.
 
-        Raises RunFolderError if the training images are not those that the run began with.
+        Raises RunFolderError if the images are not those that the run began with. Those of the
+        validation count too: scores on others say nothing about which model is the best.
         """
         state = self.run.load_state()
         if state is None:
             self.run.rewind_history(-1)
             return
         tensors, counters = state
-        if counters["data"] != self.data.fingerprint():
-            raise RunFolderError(
-                f"{self.run.path}: the training images or labels changed since this run was saved; "
-                "give the same DATA to resume, or choose another --out"
-            )
+        for side, now in self.data.fingerprints.items():
+            if counters.get(side, now) != now:
+                noun = "training" if side == "data" else side
+                raise RunFolderError(
+                    f"{self.run.path}: the {noun} images or labels changed since this run was "
+                    "saved; give the same DATA to resume, or choose another --out"
+                )
         self.network.load_state_dict(_part(tensors, "network."))
         if self.average is not None:
             self.average.load_state_dict(_part(tensors, "average."))
