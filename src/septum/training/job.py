@@ -84,7 +84,7 @@ class Job:
         section = recipe.training
         self.run, self.recipe, self.data, self.device = run, recipe, data, device
         self.dtype = choose_dtype(section.precision, device)
-        torch.manual_seed(section.seed)
+        torch.manual_seed(section.seed % 2**63)  # torch takes no larger one
         network = build_network(recipe.network, data.channels, data.meaning.class_count)
         network.footprint.check(section.tile, "training.tile")
         self.network: UNet = network.to(

@@ -34,7 +34,7 @@ def train_step(job: Job) -> float:
     for group in job.optimizer.param_groups:
         group["lr"] = rate
     # Dropout draws from torch's generator; seeded by the step it needs no state to resume.
-    torch.manual_seed(section.seed * 1_000_003 + job.step)
+    torch.manual_seed((section.seed * 1_000_003 + job.step) % 2**63)
 
     names, image_NCS, classes_NS, weights_NS = job.sampler.batch(job.step, job.device)
     job.network.train()
