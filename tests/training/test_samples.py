@@ -1,0 +1,177 @@
+"""Training tiles: drawn by their number alone, labels on their image, weights of equation 2."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from septum.annotation.labels import IGNORE
+from septum.augment.deform import deform
+from septum.geometry import Footprint, unet_footprint
+from septum.loss.border_weight import border_weight
+from septum.recipe import Augment, Loss, Training
+from septum.training import samples
+from septum.training.samples import Sample, Sampler, TrainingImage, class_weights
+
+SAME, VALID = unet_footprint(1, "same"), unet_footprint(2, "valid")
+BEND = Augment(elastic_sigma=4, brightness=0.2, contrast=0.2, gamma=0.2, noise=0.1)
+PLAIN_GREY = Augment(elastic_sigma=4)
+
+
+def cells(seed: int, extents: tuple[int, ...] = (70, 60)) -> TrainingImage:
+    """Noise, and rectangular cells numbered 1, 2, …."""
+    rng = np.random.default_rng(seed)
+    instances_S = np.zeros(extents, np.int32)
+    for number in range(1, 25):
+        corner = [int(rng.integers(extent - 6)) for extent in extents]
+        instances_S[tuple(slice(c, c + 8) for c in corner)] = number
+    image_CS = rng.normal(size=(1, *extents)).astype(np.float32)
+    return TrainingImage(f"cell{seed}", image_CS, (instances_S > 0).astype(np.uint8), instances_S)
+
+
+def sampler(
+    images: list[TrainingImage],
+    footprint: Footprint = SAME,
+    augment: Augment = BEND,
+    loss: Loss = Loss(border_weight=5, border_sigma=2),  # noqa: B008 (frozen)
+    classes: int = 2,
+    **training: Any,
+) -> Sampler:
+    section = Training(**{"steps": 1, "tile": 32, "batch": 2, **training})
+    return Sampler(images, class_weights(images, classes, loss), footprint, augment, loss, section)
+
+
+def bits(sample: Sample) -> tuple[str, bytes, bytes, bytes]:
+    return (
+        sample.name,
+        *(a.tobytes() for a in (sample.image_CS, sample.classes_S, sample.weights_S)),
+    )
+
+
+def test_a_sample_depends_on_seed_step_and_index_alone() -> None:
+    images = [cells(number) for number in range(3)]
+    drawn, places = sampler(images), [(step, index) for step in range(4) for index in range(2)]
+    forward = {place: bits(drawn.sample(*place)) for place in places}
+    for place in reversed(places):  # another order, a second time, by another sampler
+        assert bits(drawn.sample(*place)) == forward[place]
+        assert bits(sampler(images).sample(*place)) == forward[place]
+    assert len({tile for _, tile, _, _ in forward.values()}) == len(places)
+    other = sampler(images, seed=1)
+    assert not {bits(other.sample(*p))[1] for p in places} & {t for _, t, _, _ in forward.values()}
+
+
+def test_a_batch_is_the_samples_of_its_step() -> None:
+    import torch
+
+    drawn = sampler([cells(number) for number in range(3)])
+    names, image_NCS, classes_NS, weights_NS = drawn.batch(5, torch.device("cpu"))
+    for index in range(2):
+        sample = drawn.sample(5, index)
+        assert names[index] == sample.name
+        np.testing.assert_array_equal(image_NCS[index].numpy(), sample.image_CS)
+        np.testing.assert_array_equal(classes_NS[index].numpy(), sample.classes_S)
+        np.testing.assert_array_equal(weights_NS[index].numpy(), sample.weights_S)
+
+
+def test_every_image_is_drawn_exactly_once_an_epoch_in_a_changing_order() -> None:
+    drawn = sampler([cells(number) for number in range(5)])
+    names = [drawn.sample(step, index).name for step in range(15) for index in range(2)]
+    epochs = [names[start : start + 5] for start in range(0, 30, 5)]
+    assert all(sorted(epoch) == [f"cell{n}" for n in range(5)] for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) > 1
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize(
+    ("footprint", "tile"), [(SAME, 32), (VALID, 56)], ids=["padded", "unpadded"]
+)
+def test_labels_stay_on_the_centre_of_their_deformed_image(
+    axis: int, footprint: Footprint, tile: int
+) -> None:
+    # The grey value of a pixel is its own coordinate, and so is its label: wherever the tile
+    # comes from, the nearest label is within half a pixel of the interpolated value.
+    extents = (90, 80)
+    ramp_S = np.indices(extents)[axis].astype(np.uint8)
+    image = TrainingImage(
+        "ramp", ramp_S[None].astype(np.float32), ramp_S, np.zeros(extents, np.int32)
+    )
+    drawn = sampler([image], footprint, PLAIN_GREY, Loss(border_weight=0), classes=100, tile=tile)
+    for step in range(8):
+        sample = drawn.sample(step, 0)
+        target = footprint.output_extent(tile)
+        assert sample.classes_S.shape == sample.weights_S.shape == (target, target)
+        margin = (tile - target) // 2
+        centre = sample.image_CS[0, margin : margin + target, margin : margin + target]
+        assert np.abs(centre - sample.classes_S).max() <= 0.5 + 1e-3
+        assert np.ptp(sample.classes_S) > 10  # else this proves nothing
+
+
+@pytest.mark.parametrize("extents", [(70, 60), (20, 30, 34)], ids=["2D", "3D"])
+def test_weights_are_equation_2_of_the_deformed_cells_those_outside_included(
+    extents: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    footprint, tile = (VALID, 56) if len(extents) == 2 else (unet_footprint(1, "valid"), 28)
+    loss = Loss(border_weight=5, border_sigma=1, class_weight="balanced")
+    drawn = sampler([cells(4, extents)], footprint, BEND, loss, tile=tile)
+    given: list[Any] = []
+
+    def spy(*args: Any, **options: Any) -> Any:
+        given.append((args, options))
+        return deform(*args, **options)
+
+    monkeypatch.setattr(samples, "deform", spy)
+    target, outside_counts = footprint.output_extent(tile), False
+    margin = (tile - target) // 2
+    inner = (slice(margin, margin + target),) * len(extents)
+    for step in range(6):
+        sample = drawn.sample(step, 0)
+        (image_CS, classes_S, instances_S, deformation, tiles, _), options = given[-1]
+        # The same deformation, with labels for the whole tile: much more than any border reaches.
+        _, wide_S, cells_S = deform(
+            image_CS, classes_S, instances_S, deformation, tiles, tiles, **options
+        )
+        border_S = border_weight(cells_S, 5, 1)[inner]
+        expected_S = drawn.weights_K[wide_S[inner]] + border_S
+        np.testing.assert_array_equal(sample.classes_S, wide_S[inner])
+        np.testing.assert_allclose(sample.weights_S, expected_S, rtol=1e-6)
+        alone_S = border_weight(np.ascontiguousarray(cells_S[inner]), 5, 1)
+        outside_counts |= bool((np.abs(border_S - alone_S) > 0.1).any())
+    assert outside_counts  # some border needed cells that lie outside of the target
+
+
+def test_ignored_pixels_weigh_nothing_though_cells_are_near() -> None:
+    drawn = sampler([cells(0)])
+    instances_S = np.zeros((20, 20), np.int32)
+    instances_S[:, :8], instances_S[:, 11:] = 1, 2
+    classes_S = (instances_S > 0).astype(np.uint8)
+    classes_S[:5] = IGNORE
+    weights_S = drawn.weigh(classes_S, instances_S)
+    assert not weights_S[:5].any()
+    np.testing.assert_array_equal(weights_S[5:, :8], 1)
+    assert (weights_S[5:, 8:11] > 1).all()
+
+
+def test_balanced_classes_have_equal_shares_of_the_weight() -> None:
+    rng = np.random.default_rng(1)
+    images = []
+    for number in range(2):
+        classes_S = rng.choice([0, 1, 2, IGNORE], (40, 30), p=[0.6, 0.3, 0.05, 0.05])
+        classes_S = classes_S.astype(np.uint8)
+        image_CS = np.zeros((1, 40, 30), np.float32)
+        images.append(TrainingImage(str(number), image_CS, classes_S, np.zeros((40, 30), np.int32)))
+    loss = Loss(class_weight="balanced", border_weight=0)
+    drawn = sampler(images, loss=loss, classes=4)  # of class 3 there is no pixel
+    pixels = np.concatenate([image.classes_S.ravel() for image in images])
+    weights = np.concatenate(
+        [drawn.weigh(image.classes_S, image.instances_S).ravel() for image in images]
+    )
+    totals = [weights[pixels == number].sum() for number in range(3)]
+    np.testing.assert_allclose(totals, np.mean(totals), rtol=1e-5)
+    assert weights[pixels != IGNORE].mean() == pytest.approx(1, rel=1e-5)
+    assert np.isfinite(drawn.weights_K).all()
+
+
+def test_without_balance_every_class_weighs_one() -> None:
+    np.testing.assert_array_equal(class_weights([cells(0)], 2, Loss()), [1, 1])
