@@ -26,10 +26,11 @@ Span = tuple[int, int]
 class Footprint:
     """The extents that a fully convolutional network accepts and what it does with them.
 
-    ``stride``: product of its pooling strides; ``context``: pixels of input that a block of
-    ``stride`` output pixels, aligned with the pooling windows, depends on beyond itself, to each
-    side; ``shrink``: input extent minus output extent; ``remainder``: legal input extents are
-    ``k * stride + remainder``; ``minimum``: the smallest. All along one axis, every axis alike.
+    ``stride``: product of its pooling strides; ``context``: pixels of input to each side, which an
+    unpadded network loses, and which a padded one needs around a block of ``stride`` output
+    pixels on the grid of the pooling windows; ``shrink``: input extent minus output extent;
+    ``remainder``: legal input extents are ``k * stride + remainder``; ``minimum``: the smallest.
+    All along one axis, every axis alike.
     """
 
     stride: int
