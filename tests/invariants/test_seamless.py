@@ -1,0 +1,282 @@
+"""Tiled prediction is whole-image prediction: the same numbers, whatever the tiles."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from septum.annotation.labels import LabelMeaning
+from septum.geometry import unet_footprint
+from septum.images.intensity_range import IntensityRange
+from septum.model import Model
+from septum.network.unet import UNet
+from septum.prediction.overlap_tile import Predictor, predict_probabilities, prepare
+from septum.recipe import Network, Recipe, Training
+
+TOLERANCE = {"rtol": 0, "atol": 1e-5}
+PLANES = list(
+    itertools.product((2,), (1, 2, 3, 4, 5), ("valid", "same"), ("convolution", "linear"))
+)
+VOLUMES = list(itertools.product((3,), (1, 2), ("valid", "same"), ("convolution", "linear")))
+
+
+def random_model(seed=0, **values):
+    """A U-Net as after some training: statistics of its own, features alive, logits near 1."""
+    torch.manual_seed(seed)
+    section = Network(**({"width": 2, "dropout": 0.0, "normalization": "batch"} | values))
+    network = UNet(section, 1, 2)
+    norms = [module for module in network.modules() if hasattr(module, "running_var")]
+    for module in norms:
+        module.momentum = 1.0
+        nn.init.uniform_(module.weight, 0.7, 1.4)
+        nn.init.normal_(module.bias, 0.3, 0.3)
+    extents = (network.footprint.extent_for_core(1),) * section.dimensions
+    with torch.no_grad():
+        logits = network.train()(torch.randn(1, 1, *extents))
+        network.score.weight /= (logits[:, 1] - logits[:, 0]).std()
+    for module in norms:
+        module.running_mean += 0.1 * torch.randn_like(module.running_mean)
+        module.running_var *= 0.8 + 0.4 * torch.rand_like(module.running_var)
+    recipe = Recipe(network=section, training=Training(steps=1, precision="float32"))
+    meaning = LabelMeaning("binary", (0, 1))
+    return Model(network.eval(), recipe, meaning, IntensityRange((127.0,), (74.0,)), 1)
+
+
+def random_image(extents, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (1, *extents), dtype=np.uint8)
+
+
+def predict(model, image, tile=None, orientations=1):
+    return predict_probabilities(prepare(model, tile=tile, orientations=orientations), image)
+
+
+def whole_image_by_hand(model, image):
+    """Mirror the image by NumPy, run the network as it was trained, once, and cut the middle."""
+    footprint, extents = model.network.footprint, image.shape[1:]
+    before = footprint.shrink // 2
+    if not footprint.shrink:  # a whole number of pooling windows, and more than is needed
+        before = (footprint.context // footprint.stride + 2) * footprint.stride
+    inputs = [footprint.legal_at_least(extent + 2 * before) for extent in extents]
+    widths = [
+        (before, size - extent - before) for size, extent in zip(inputs, extents, strict=True)
+    ]
+    padded = np.pad(image.astype(np.float32), [(0, 0), *widths], mode="reflect")
+    padded = (padded - model.intensity.offset[0]) / model.intensity.scale[0]
+    with torch.no_grad():
+        probability = model.network(torch.from_numpy(padded)[None].float())[0].softmax(0).numpy()
+    start = before - footprint.shrink // 2
+    return probability[(slice(None), *(slice(start, start + extent) for extent in extents))]
+
+
+@pytest.mark.parametrize(("dimensions", "depth", "padding", "up"), PLANES + VOLUMES)
+def test_tiled_prediction_equals_whole_image_prediction(dimensions, depth, padding, up):
+    model = random_model(dimensions=dimensions, depth=depth, padding=padding, up=up)
+    footprint = model.network.footprint
+    # No multiple of the stride, and several of the smallest tiles along each axis.
+    extents = {2: (footprint.stride + 11, footprint.stride + 5), 3: (6, 7, 5)}[dimensions]
+    image = random_image(extents)
+    expected = whole_image_by_hand(model, image)
+    assert expected[1].std() > 0.05
+    for tile in (footprint.extent_for_core(1), footprint.extent_for_core(max(extents))):
+        np.testing.assert_allclose(predict(model, image, tile), expected, **TOLERANCE)
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize("extents", [(1, 1), (1, 9), (2, 3), (17, 1), (5, 33)])
+def test_images_down_to_one_pixel_are_predicted_as_their_mirrored_continuation(padding, extents):
+    model = random_model(1, depth=2, padding=padding)
+    image = random_image(extents)
+    expected = whole_image_by_hand(model, image)
+    np.testing.assert_allclose(predict(model, image), expected, **TOLERANCE)
+
+
+@settings(max_examples=15)
+@given(
+    st.integers(1, 2),
+    st.sampled_from(["valid", "same"]),
+    st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    st.integers(0, 4),
+)
+def test_no_tile_size_changes_the_result(depth, padding, extents, more):
+    model = random_model(depth, depth=depth, padding=padding)
+    image = random_image(extents, more)
+    least = model.network.footprint.extent_for_core(1)
+    small = predict(model, image, least + more * model.network.footprint.stride)
+    np.testing.assert_allclose(small, predict(model, image, least + 40), **TOLERANCE)
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+def test_probabilities_of_all_classes_sum_to_1(padding):
+    model = random_model(3, depth=2, padding=padding)
+    for orientations in (1, 8):
+        probability = predict(model, random_image((31, 22)), orientations=orientations)
+        np.testing.assert_allclose(probability.sum(0), 1, atol=1e-6)
+
+
+SYMMETRIES = {
+    "mirrored along X": lambda image: image[..., ::-1],
+    "mirrored along Y": lambda image: image[..., ::-1, :],
+    "turned by 90 degrees": lambda image: np.rot90(image, 1, (-2, -1)),
+    "turned by 180 degrees": lambda image: np.rot90(image, 2, (-2, -1)),
+    "transposed": lambda image: np.swapaxes(image, -1, -2),
+}
+
+
+@pytest.mark.parametrize(
+    ("padding", "up"), [("valid", "convolution"), ("valid", "linear"), ("same", "convolution")]
+)
+def test_the_mean_of_8_orientations_turns_with_the_image(padding, up):
+    model = random_model(4, depth=3, padding=padding, up=up)
+    footprint = model.network.footprint
+    # A mirrored image meets the same pooling windows if it ends on their grid as it begins.
+    rest = (footprint.remainder - footprint.shrink) % footprint.stride
+    image = random_image((3 * footprint.stride + rest, 5 * footprint.stride + rest))
+    expected = predict(model, image, orientations=8)
+    plain = predict(model, image)
+    assert np.abs(expected - plain).max() > 0.01
+    for turn in SYMMETRIES.values():
+        turned = np.ascontiguousarray(turn(image))
+        actual = predict(model, turned, orientations=8)
+        np.testing.assert_allclose(actual, turn(expected), **TOLERANCE)
+        assert np.abs(predict(model, turned) - turn(plain)).max() > 0.01  # else nothing is proved
+
+
+@pytest.mark.parametrize(
+    ("dimensions", "padding", "up"),
+    [
+        (2, "valid", "convolution"),
+        (2, "valid", "linear"),
+        (2, "same", "convolution"),
+        (2, "same", "linear"),
+        (3, "valid", "convolution"),
+        (3, "same", "convolution"),
+    ],
+)
+def test_tiles_have_no_effect_on_the_mean_of_8_orientations(dimensions, padding, up):
+    depth, extents = (2, (23, 13)) if dimensions == 2 else (1, (3, 5, 4))
+    model = random_model(5, dimensions=dimensions, depth=depth, padding=padding, up=up)
+    image = random_image(extents)
+    footprint = model.network.footprint
+    whole = predict(model, image, footprint.extent_for_core(max(extents)), orientations=8)
+    tiled = predict(model, image, footprint.extent_for_core(1), orientations=8)
+    np.testing.assert_allclose(tiled, whole, **TOLERANCE)
+
+
+def test_bfloat16_agrees_loosely():
+    model = random_model(6, depth=2, width=4)
+    image = random_image((40, 30))
+    exact = predict(model, image)
+    rough = predict_probabilities(prepare(model, precision="bfloat16"), image)
+    assert rough.dtype == np.float32
+    assert np.abs(rough - exact).mean() < 0.01
+    assert 0 < np.abs(rough - exact).max() < 0.1
+
+
+# Networks that show what the engine does with what they give it.
+
+
+class Identity(nn.Module):
+    """The logit of class 1 is the pixel itself, cut to what a network of this kind would output."""
+
+    def __init__(self, footprint):
+        super().__init__()
+        self.footprint = footprint
+
+    def forward(self, image):
+        self.footprint.check(image.shape[-1])
+        margin = self.footprint.shrink // 2
+        for axis in range(2, image.ndim):
+            image = image.narrow(axis, margin, image.shape[axis] - 2 * margin)
+        return image
+
+
+class Constant(Identity):
+    """Three classes, the same everywhere."""
+
+    def forward(self, image):
+        logits = torch.tensor([0.3, -1.0, 2.0]).reshape(1, 3, *(1,) * (image.ndim - 2))
+        return logits.expand(1, 3, *super().forward(image).shape[2:])
+
+
+class LargestOfBlock(Identity):
+    """Each block of the stride shows its largest pixel: it matters where the blocks begin."""
+
+    def forward(self, image):
+        stride = self.footprint.stride
+        blocks = nn.functional.max_pool2d(image, stride)
+        return nn.functional.interpolate(blocks, scale_factor=stride)
+
+
+def engine(network, tile, dimensions=2, orientations=1, classes=2):
+    return Predictor(
+        network=network,
+        footprint=network.footprint,
+        intensity=IntensityRange((0.0,), (1.0,)),
+        classes=classes,
+        sigmoid=classes == 2,
+        dimensions=dimensions,
+        orientations=orientations,
+        tile=tile,
+        device=torch.device("cpu"),
+        dtype=torch.float32,
+    )
+
+
+FOOTPRINTS = st.builds(
+    unet_footprint,
+    st.integers(1, 4),
+    st.sampled_from(["valid", "same"]),
+    st.sampled_from(["convolution", "linear"]),
+)
+EXTENTS = st.lists(st.integers(1, 70), min_size=2, max_size=2)
+
+
+@given(FOOTPRINTS, EXTENTS, st.integers(0, 5), st.sampled_from([1, 8]))
+def test_the_identity_network_gives_back_the_image(footprint, extents, more, orientations):
+    image = np.random.default_rng(0).standard_normal((1, *extents)).astype(np.float32)
+    tile = footprint.extent_for_core(1) + more * footprint.stride
+    predictor = engine(Identity(footprint), tile, orientations=orientations)
+    expected = torch.from_numpy(image[0]).sigmoid().numpy()
+    np.testing.assert_allclose(predict_probabilities(predictor, image)[1], expected, atol=1e-6)
+
+
+@given(FOOTPRINTS, EXTENTS, st.integers(0, 5), st.sampled_from([1, 8]))
+def test_a_constant_network_gives_a_constant_image(footprint, extents, more, orientations):
+    tile = footprint.extent_for_core(1) + more * footprint.stride
+    predictor = engine(Constant(footprint), tile, orientations=orientations, classes=3)
+    image = np.random.default_rng(0).standard_normal((1, *extents))
+    probability = predict_probabilities(predictor, image)
+    expected = torch.tensor([0.3, -1.0, 2.0]).softmax(0).numpy().reshape(3, 1, 1)
+    np.testing.assert_allclose(probability, np.broadcast_to(expected, (3, *extents)), atol=1e-6)
+
+
+@given(st.integers(1, 4), EXTENTS, st.integers(0, 5))
+def test_pooling_windows_lie_on_the_same_pixels_in_every_tile(depth, extents, more):
+    footprint = unet_footprint(depth, "same")
+    stride = footprint.stride
+    image = np.random.default_rng(1).standard_normal((1, *extents)).astype(np.float32)
+    tile = footprint.extent_for_core(1) + more * stride
+    actual = predict_probabilities(engine(LargestOfBlock(footprint), tile), image)[1]
+    padded = np.pad(image[0], [(0, -extent % stride) for extent in extents], mode="reflect")
+    rows, columns = (size // stride for size in padded.shape)
+    largest = padded.reshape(rows, stride, columns, stride).max((1, 3))
+    expected = np.kron(largest, np.ones((stride, stride), np.float32))
+    expected = 1 / (1 + np.exp(-expected[: extents[0], : extents[1]]))
+    np.testing.assert_allclose(actual, expected, atol=1e-6)
+
+
+def test_an_image_of_another_dtype_is_normalised_by_the_models_range():
+    footprint = unet_footprint(1)
+    image = np.random.default_rng(2).integers(0, 60000, (1, 20, 20), dtype=np.uint16)
+    predictor = engine(Identity(footprint), footprint.extent_for_core(6))
+    object.__setattr__(predictor, "intensity", IntensityRange((30000.0,), (9000.0,)))
+    probability = predict_probabilities(predictor, image)[1]
+    expected = 1 / (1 + np.exp(-(image[0] - 30000.0) / 9000.0))
+    assert math.isclose(float(np.abs(probability - expected).max()), 0, abs_tol=1e-6)
