@@ -151,9 +151,6 @@ class Training(Section):
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     weight_average: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """Decay of a running mean of the weights, which is then what is validated and kept."""
-    freeze_statistics: Fraction = 1.0
-    """After this share of the steps batch normalisation uses its running statistics in training
-    too, so that the network learns with those it is used with; 1: never."""
     validate_every: Annotated[int, Field(ge=0)] = 0
     """Steps between validations; 0 means: after each epoch."""
     keep_best: Literal["loss", "pixel_error", "rand_error"] = "loss"

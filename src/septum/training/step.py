@@ -5,23 +5,11 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import nn
 
 from septum.errors import TrainingError
 from septum.loss.losses import segmentation_loss
 from septum.training.job import Job
 from septum.training.optimization import learning_rate, update_average
-
-
-def freeze_statistics(network: nn.Module) -> None:
-    """Let batch normalisation use its running statistics, and leave them as they are.
-
-    With one tile a batch, statistics of the batch are those of the tile: the network comes to
-    rely on being shown each tile at its own contrast, which prediction, seamless, cannot do.
-    """
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
-            module.eval()
 
 
 def train_step(job: Job) -> float:
@@ -38,8 +26,6 @@ def train_step(job: Job) -> float:
 
     names, image_NCS, classes_NS, weights_NS = job.sampler.batch(job.step, job.device)
     job.network.train()
-    if job.step >= section.freeze_statistics * job.steps:
-        freeze_statistics(job.network)
     with torch.autocast(job.device.type, torch.bfloat16, enabled=job.dtype == torch.bfloat16):
         logits_NKS = job.network(image_NCS)
     loss = segmentation_loss(logits_NKS.float(), classes_NS, weights_NS, job.recipe.loss)
