@@ -176,19 +176,12 @@ def demo(
 def main() -> NoReturn:
     """Entry point: errors become one line and an exit status."""
     try:
-        app(standalone_mode=False)
+        app()  # leaves by SystemExit: 0, or 2 where the command line itself is wrong
     except SeptumError as error:
         _fail(str(error), error.exit_status)
-    except typer.Abort:
-        _fail("stopped", 130)
     except KeyboardInterrupt:
         _fail("stopped at once; what was saved before is intact", 130)
     except Exception as error:  # the last line of defence: ours, and said so
-        from click import ClickException
-
-        if isinstance(error, ClickException):
-            error.show()
-            sys.exit(2)
         if os.environ.get("SEPTUM_DEBUG"):
             raise
         _fail(
