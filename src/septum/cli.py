@@ -68,7 +68,8 @@ def train(
     if recipe is not None or (changes and not resume):
         chosen = load_recipe(recipe or "default", changes or ())
     elif changes:
-        chosen = load_recipe(str(RunFolder(out).recipe_file), changes)
+        own = RunFolder(out).recipe_file
+        chosen = load_recipe(str(own) if own.exists() else "default", changes)
     from septum.report.page import write_report
     from septum.training.loop import train
 
