@@ -57,7 +57,9 @@ def train(
     hours: Annotated[
         float | None, typer.Option(min=0.001, help="Plan the steps to end in about this time.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --out, if any.")
+    ] = False,
     device: Device = "auto",
 ) -> None:
     """Train a model on annotated images; everything goes into the folder --out."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from septum.devices import choose_device, raise_allocator_thresholds
-from septum.errors import Interrupted
+from septum.errors import Interrupted, RecipeError
 from septum.recipe import Recipe, load_recipe
 from septum.training.interruption import Interruption
 from septum.training.job import Job, load_data
@@ -71,6 +71,11 @@ def open_job(
     """Start a run, or take up the one in ``out``; the data is checked before a folder is made."""
     run = RunFolder(out)
     if resume and run.holds_a_run():
+        if hours is not None:
+            raise RecipeError(
+                f"{out}: the number of steps was planned when this run began; resume without "
+                "--hours, or with --set training.steps=N for more"
+            )
         recipe = check_same_recipe(run, recipe) if recipe is not None else run.recipe()
         job = Job(run, recipe, load_data(data, recipe), device)
         job.restore()
