@@ -15,7 +15,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float32, Int
+from jaxtyping import Float32, Integer
 from numba import njit
 
 NEGLIGIBLE = 1e-6
@@ -30,7 +30,7 @@ def weight_radius(sigma: float) -> float:
 
 
 def border_weight(
-    instances_S: Int[np.ndarray, "*s"],
+    instances_S: Integer[np.ndarray, "*s"],
     w0: float = 10.0,
     sigma: float = 5.0,
     spacing: Sequence[float] | None = None,
