@@ -41,8 +41,8 @@ def test_the_demo_ends_with_one_page_and_may_be_run_again(tmp_path: Path) -> Non
     assert all((out / target).is_file() for target in links)
     assert page.count("data:image/jpeg") == 2 * 2 * 4
 
-    trained = (out / "data/cells/training/images/00.png").read_bytes()
-    assert trained != (out / "data/cells/unseen/images/00.png").read_bytes()
+    trained = (out / "data/cells/images/00.png").read_bytes()
+    assert trained != (out / "data/cells-unseen/images/00.png").read_bytes()
 
     kept = [out / "notes.txt", out / "runs" / "mine" / "model.safetensors"]
     for file in kept:

@@ -68,7 +68,6 @@ def _axes(x: str, y: str, size: tuple[float, float] = (5.4, 3.5)) -> tuple[Any, 
     axes.spines[["left", "bottom"]].set_color("#b8c0c9")
     axes.grid(axis="y", color="#e6eaee", linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.margins(x=0.03)
     return figure, axes
 
 
@@ -89,10 +88,17 @@ def _finish(figure: Any, axes: Any, span: float, best: dict[str, Any] | None) ->
     drawn = [np.asarray(line.get_ydata(), float) for line in axes.lines]
     values = np.concatenate([*drawn, np.ones(0 if drawn else 1)])
     positive = values[values > 0]
-    if len(positive) == len(values) and values.max() > span * values.min():
+    if len(positive) == len(values) > 4 and values.max() > span * values.min():
+        from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
     else:
         axes.set_ylim(bottom=0)
+    furthest = max((float(np.max(line.get_xdata())) for line in axes.lines), default=1.0)
+    axes.set_xlim(0, 1.03 * furthest)
     if best is not None:
         axes.axvline(
             best["epoch"],

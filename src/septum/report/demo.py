@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from septum.annotation.pairs import find_pairs, load_pairs
 from septum.annotation.synthetic import write_example_data
 from septum.atomic_file import replace_file
 from septum.errors import RunFolderError, SaveError
-from septum.evaluation.files import evaluate_files
+from septum.evaluation.files import evaluate_files, truth_maps
+from septum.evaluation.scores import score_image, summarize
 from septum.images.files import read_image
 from septum.model import Model, load_model
 from septum.prediction.files import Options, predict_files
@@ -29,8 +32,9 @@ from septum.report.markup import (
     section,
     table,
 )
-from septum.report.page import score_numbers, write_report
+from septum.report.page import NAMES, score_numbers, write_report
 from septum.training.loop import train
+from septum.training.tracking import format_duration
 from septum.training.validation import annotated_targets
 
 MARKER = "made-by-septum-demo"
@@ -54,11 +58,11 @@ class Place:
 
     @property
     def data(self) -> Path:
-        return self.out / "data" / self.kind / "training"
+        return self.out / "data" / self.kind
 
     @property
     def unseen(self) -> Path:
-        return self.out / "data" / self.kind / "unseen"
+        return self.out / "data" / f"{self.kind}-unseen"
 
     @property
     def run(self) -> Path:
@@ -71,7 +75,7 @@ class Place:
     @property
     def folders(self) -> tuple[Path, ...]:
         """All that a demo makes for this data set, and may therefore replace."""
-        return (self.out / "data" / self.kind, self.run, self.predictions)
+        return (self.data, self.unseen, self.run, self.predictions)
 
 
 def run_demo(out: Path, minutes: float) -> Iterator[str]:
@@ -90,7 +94,7 @@ def run_demo(out: Path, minutes: float) -> Iterator[str]:
         write_example_data(place.unseen, place.kind, UNSEEN_IMAGES, SIZE, UNSEEN_SEED)
         yield (
             f"  made {TRAINING_IMAGES} annotated images to train on and {UNSEEN_IMAGES} others; "
-            f"training for about {minutes / 2:g} min"
+            f"training for about {format_duration(minutes * 30)}"
         )
         run = train(place.data, place.run, _recipe(place.kind), hours=minutes / 2 / 60)
         for _ in predict_files(
@@ -101,9 +105,10 @@ def run_demo(out: Path, minutes: float) -> Iterator[str]:
         summary = evaluate_files(
             place.predictions, place.unseen, model.recipe.labels, meaning=model.meaning
         )
-        yield f"  on {UNSEEN_IMAGES} images never seen: {_in_words(summary['mean'])}"
+        of_masks = _score_masks(place, model)
+        yield f"  on {UNSEEN_IMAGES} images never seen: {_in_words(of_masks)}"
         yield f"  report of this run: {write_report(run, place.data)}"
-        parts.append(_show(place, model, summary))
+        parts.append(_show(place, model, of_masks, summary))
     page = out / "report.html"
     with replace_file(page) as temporary:
         temporary.write_text(document("septum demo", _page(out, minutes, parts)), "utf-8")
@@ -141,13 +146,13 @@ def _recipe(kind: Kind) -> Recipe:
     return load_recipe("quick", [f"labels.kind={'instances' if kind == 'cells' else 'binary'}"])
 
 
-def _show(place: Place, model: Model, summary: dict[str, Any]) -> str:
+def _show(place: Place, model: Model, of_masks: dict[str, float], summary: dict[str, Any]) -> str:
     """One data set: scores, pictures, and the way to the run's own report."""
     unseen = load_pairs(find_pairs(place.unseen))[:SHOWN]
     rows = []
     for target in annotated_targets(unseen, model.meaning):
-        mask = read_image(place.predictions / f"{target.name}.mask.tif", labels=True).array
-        rows.append((f"Image {target.name}", draw_found(target, mask, model.meaning)))
+        panels = draw_found(target, _read_mask(place, target.name), model.meaning)
+        rows.append((f"Image {target.name}", panels))
     words = (
         "None of these images was used for training. Every object has a colour; where predicted "
         "objects run together, they share one."
@@ -156,16 +161,16 @@ def _show(place: Place, model: Model, summary: dict[str, Any]) -> str:
     own_report = (place.run / "report.html").relative_to(place.out).as_posix()
     return section(
         SUBJECTS[place.kind],
-        cards(score_numbers(_at_own_threshold(summary["mean"]))),
+        cards(score_numbers(of_masks)),
         figure(rows, 4, escape(words) + label_legend(model.meaning) + error_legend(several=False)),
         table(
-            ["image", *(name.replace("_", " ") for name in measures)],
+            ["image", *(NAMES.get(name, name.replace("_", " ")) for name in measures)],
             [
                 [row["name"], *(row.get(name) for name in measures)]
                 for row in [*summary["images"], {"name": "mean", **summary["mean"]}]
             ],
-            "As `septum evaluate` scores them. “mask”: the masks as written, at the model's own "
-            "threshold; else at probability 0.5, the Rand error at its best threshold.",
+            "As septum evaluate scores them. Mask: as written and shown, at the model's "
+            f"threshold, {model.threshold:g}; others at probability 0.5, Rand error at its best.",
         ),
         f"<p>{link(own_report, 'How this model was trained: the report of its run')}</p>",
     )
@@ -175,7 +180,8 @@ def _page(out: Path, minutes: float, parts: list[str]) -> str:
     return "".join(
         [
             '<header><p class="over">Demonstration · septum</p>',
-            f"<h1>Two models, trained in {minutes:g} minutes, on images they have never seen</h1>",
+            f"<h1>Two models after {escape(format_duration(minutes * 30))} of training "
+            "each, shown images they had never seen</h1>",
             paragraph(
                 f"septum made {TRAINING_IMAGES} annotated images of each kind, trained a network "
                 f"on them from nothing, and was then shown {UNSEEN_IMAGES} new ones. The images "
@@ -193,7 +199,7 @@ def _page(out: Path, minutes: float, parts: list[str]) -> str:
                     "septum evaluate PREDICTIONS LABELS"
                 ),
                 paragraph(
-                    "DATA is laid out as in data/cells/training: a folder images and a folder "
+                    "DATA is laid out as in data/cells: a folder images and a folder "
                     "labels, with the same file names in both."
                 ),
             ),
@@ -201,16 +207,20 @@ def _page(out: Path, minutes: float, parts: list[str]) -> str:
     )
 
 
-def _at_own_threshold(mean: dict[str, float]) -> dict[str, float]:
-    """The scores of the mask that was written, where they differ from those at 0.5."""
-    return {
-        "pixel_error": mean.get("mask_pixel_error", mean["pixel_error"]),
-        "iou": mean["iou"],
-        "rand_error": mean.get("mask_rand_error", mean["rand_error"]),
-    }
+def _score_masks(place: Place, model: Model) -> dict[str, float]:
+    """Mean scores of the masks as they were written and are shown: all at the same threshold."""
+    rows = []
+    for item in load_pairs(find_pairs(place.unseen)):
+        classes_S, instances_S = truth_maps(item, model.meaning)
+        mask_S = _read_mask(place, item.name)
+        rows.append({"name": item.name, **score_image(mask_S, classes_S, instances_S)})
+    mean: dict[str, float] = summarize(rows)["mean"]
+    return mean
+
+
+def _read_mask(place: Place, name: str) -> np.ndarray:
+    return read_image(place.predictions / f"{name}.mask.tif", labels=True).array
 
 
 def _in_words(mean: dict[str, float]) -> str:
-    return ", ".join(
-        f"{number} {name}" for number, name, _ in score_numbers(_at_own_threshold(mean))
-    )
+    return ", ".join(f"{number} {name}" for number, name, _ in score_numbers(mean))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from septum.annotation.labels import IGNORE, LabelMeaning
+from septum.recipe import Augment
 from septum.report.charts import draw_errors, draw_losses, draw_rates
 from septum.report.contents import Contents, Examined
 from septum.report.markup import Panel, escape, figure, legend, paragraph
@@ -64,8 +65,8 @@ def show_data(contents: Contents) -> str:
         rows.append((target.name, panels))
     caption = (
         f"{len(data.training)} images were trained on; these are the ones that the first steps "
-        "drew. To the right, the very tiles that the network saw then: shifted, turned, bent and "
-        "changed in brightness as the recipe says, differently at every step."
+        "drew. To the right, the very tiles that the network saw then, each "
+        f"{_changes(contents.recipe.augment)}, differently at every step."
     )
     if sampler.footprint.shrink:
         caption += (
@@ -251,6 +252,24 @@ def _labelled(
 
         shown = np.asarray(label(classes_YX == 1)[0])
     return draw_labels(picture, view.labels(shown), ignored_YX if ignored_YX.any() else None)
+
+
+def _changes(section: Augment) -> str:
+    """What augmentation does, in words."""
+    grey = section.brightness or section.contrast or section.gamma
+    done = [
+        word
+        for word, wanted in (
+            ("cut out anywhere", section.shift),
+            ("turned", section.rotation),
+            ("mirrored or not", section.flip),
+            ("bent", section.elastic_sigma),
+            ("changed in brightness and contrast", grey),
+            ("made noisy", section.noise),
+        )
+        if wanted
+    ]
+    return " and ".join([", ".join(done[:-1]), done[-1]] if len(done) > 1 else done) or "unchanged"
 
 
 def _framed(classes_S: np.ndarray, extents: tuple[int, ...]) -> np.ndarray:

@@ -37,9 +37,12 @@ from septum.training.tracking import format_duration
 
 NAMES = {
     "pixel_error": "pixel error",
+    "pixel_f_error": "pixel F error",
     "dice": "Dice",
     "iou": "IoU",
     "rand_error": "Rand error",
+    "mask_pixel_error": "mask pixel error",
+    "mask_rand_error": "mask Rand error",
     "loss": "loss",
 }
 MEASURES = {
@@ -193,10 +196,8 @@ def _image_table(contents: Contents, model: Model) -> str:
             if scores == item.half:
                 break
     total = len(contents.data.validation) if contents.data is not None else len(examined)
-    which = "each" if total == len(examined) else f"{len(examined)} of {total}"
-    caption = (
-        f"Image by image ({which}), predicted for this page and scored as septum evaluate does"
-    )
+    which = "" if total == len(examined) else f" ({len(examined)} of {total})"
+    caption = f"Image by image{which}, predicted for this page and scored as septum evaluate does"
     if model.classes == 2:
         caption += ": the mask at the model's threshold, and at 0.5"
     return table(head, rows, caption + ".")

@@ -33,7 +33,7 @@ INVENTED: Colour = (0, 114, 178)
 WRONG_CLASS: Colour = (160, 60, 130)
 UNANNOTATED: Colour = (128, 128, 128)
 
-SMALLEST, LARGEST = 256, 512
+SMALLEST, LARGEST = 256, 448
 """A picture's longer side, in pixels: smaller ones are enlarged, larger ones reduced."""
 
 
@@ -181,7 +181,7 @@ def draw_values(values_YX: np.ndarray, highest: float, view: View) -> Rgb:
 
 def encode_jpeg(picture: Rgb) -> bytes:
     """For pictures of images: a third of the size of PNG; colours at full resolution."""
-    return _encode(picture, "JPEG", quality=78, subsampling=0)
+    return _encode(picture, "JPEG", quality=75, subsampling=0)
 
 
 def encode_png(picture: Rgb) -> bytes:
