@@ -142,8 +142,10 @@ def _make_room(out: Path, places: list[Place]) -> None:
 
 
 def _recipe(kind: Kind) -> Recipe:
-    """What is in the labels is said here, since it is known."""
-    return load_recipe("quick", [f"labels.kind={'instances' if kind == 'cells' else 'binary'}"])
+    """What is in the labels is said here, since it is known; touching cells need their borders."""
+    if kind == "cells":
+        return load_recipe("quick", ["labels.kind=instances", "loss.border_weight=5"])
+    return load_recipe("quick", ["labels.kind=binary"])
 
 
 def _show(place: Place, model: Model, of_masks: dict[str, float], summary: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from septum.annotation.labels import IGNORE, LabelMeaning, to_target
 from septum.annotation.pairs import Annotated
 from septum.errors import TrainingError
 from septum.evaluation.partitions import best_threshold, rand_error
-from septum.evaluation.pixels import class_iou, mean_of_objects
+from septum.evaluation.pixels import class_iou, iou, mean_of_objects
 from septum.loss.losses import segmentation_loss
 from septum.prediction.overlap_tile import Predictor, predict_mask, predict_probabilities
 from septum.recipe import Loss
@@ -25,6 +25,9 @@ Weigh = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 THRESHOLD_IMAGES = 8
 """At most so many training images are predicted to choose the threshold."""
+
+KEPT_IOU = 0.95
+"""Share of the best IoU that a threshold must keep."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,16 +100,27 @@ def _score(
 def choose_threshold(predictor: Predictor, targets: Sequence[AnnotatedTarget]) -> float:
     """The threshold with the smallest mean Rand error over at most THRESHOLD_IMAGES images.
 
-    Evenly spread over ``targets``, which should be training images: a threshold chosen on
-    validation images would flatter the scores there.
+    Only thresholds whose mean IoU is at least KEPT_IOU of the best one count: a mask that
+    separates everything because it has shrunk to specks is none. The images are evenly spread
+    over ``targets``, which should be training images: a threshold chosen on validation images
+    would flatter the scores there.
     """
     count = min(THRESHOLD_IMAGES, len(targets))
     chosen = [targets[round(i)] for i in np.linspace(0, len(targets) - 1, count)]
     probabilities = [predict_probabilities(predictor, target.image_CS)[1] for target in chosen]
-    threshold, _ = best_threshold(
-        probabilities,
-        [target.instances_S for target in chosen],
-        THRESHOLDS,
-        [target.classes_S != IGNORE for target in chosen],
-    )
+    valids = [target.classes_S != IGNORE for target in chosen]
+    ious = [
+        np.mean(
+            [
+                iou(probability_S > threshold, target.classes_S == 1, valid_S)
+                for probability_S, target, valid_S in zip(
+                    probabilities, chosen, valids, strict=True
+                )
+            ]
+        )
+        for threshold in THRESHOLDS
+    ]
+    good = [t for t, value in zip(THRESHOLDS, ious, strict=True) if value >= KEPT_IOU * max(ious)]
+    truths = [target.instances_S for target in chosen]
+    threshold, _ = best_threshold(probabilities, truths, good, valids)
     return threshold
