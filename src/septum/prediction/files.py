@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from septum.errors import InputError, SaveError, SeptumError
+from septum.errors import ImageFileError, InputError, SaveError
 from septum.images.files import expand_inputs, read_image, write_image
 from septum.images.image import Image
 from septum.model import load_model
@@ -61,6 +61,8 @@ def predict_files(
     raise_allocator_thresholds()
     loaded = load_model(model)
     sources = expand_inputs(inputs)
+    if options.suffix not in (".tif", ".tiff", ".png"):
+        raise InputError(f"--format {options.suffix.lstrip('.')}: use tif or png")
     planned = _plan(sources, out, options)
     if options.orientations not in (None, 1, 8):
         raise InputError(f"--orientations {options.orientations}: use 1 or 8")
@@ -81,10 +83,14 @@ def predict_files(
     for source, targets in zip(sources, planned, strict=True):
         start = time.monotonic()
         image = read_image(source)
+        if options.suffix == ".png":
+            _check_single_plane(image)
         try:
             mask, probability = predict_whole(predictor, image, threshold, watch)
+        except ImageFileError:  # names the file already
+            raise
         except InputError as error:
-            raise type(error)(f"{source}: {error}") from None
+            raise InputError(f"{source}: {error}") from None
         _write(mask, probability, targets)
         yield Written(source, targets, mask.array.size, time.monotonic() - start)
 
@@ -150,11 +156,17 @@ def _plan(sources: Sequence[Path], out: Path, options: Options) -> list[tuple[Pa
     return targets
 
 
+def _check_single_plane(image: Image) -> None:
+    if image.axes.replace("C", "") != "YX":
+        raise InputError(
+            f"{image.source}: is a stack (axes {image.axes}), and PNG holds single planes; use "
+            "--format tif"
+        )
+
+
 def _write(mask: Image, probability: Image, targets: tuple[Path, Path]) -> None:
     mask_path, probability_path = targets
     if mask_path.suffix == ".png":
-        if mask.array.ndim != 2:
-            raise SeptumError("PNG holds single planes; use --format tif for stacks")
         probability = _grey(probability)
     write_image(mask_path, mask)
     write_image(probability_path, probability)
