@@ -132,7 +132,7 @@ def _assemble(path: Path, text: str, tensors: dict[str, torch.Tensor]) -> Model:
             "use the version of septum that wrote it, or train again"
         )
     try:
-        recipe = build_recipe(header["recipe"], source=str(path))
+        recipe = build_recipe(header["recipe"])
         meaning = LabelMeaning.from_dict(header["meaning"])
         network = build_network(recipe.network, header["channels"], meaning.class_count)
         network.load_state_dict(tensors)
@@ -147,7 +147,7 @@ def _assemble(path: Path, text: str, tensors: dict[str, torch.Tensor]) -> Model:
             pixel_size=tuple(pixel_size) if pixel_size else None,
             provenance=header["provenance"],
         )
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (RecipeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelFileError(
             f"{path}: the model's header does not fit its weights ({str(error).splitlines()[0]}); "
             "copy the file anew or train again"

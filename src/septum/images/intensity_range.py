@@ -23,8 +23,10 @@ class IntensityRange:
     scale: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        assert len(self.offset) == len(self.scale) >= 1, (self.offset, self.scale)
-        assert all(0 < scale < float("inf") for scale in self.scale), self.scale
+        if not len(self.offset) == len(self.scale) >= 1:
+            raise ValueError(f"offsets {self.offset} and scales {self.scale} are not paired")
+        if not all(0 < scale < float("inf") for scale in self.scale):
+            raise ValueError(f"scales {self.scale} are not above 0")
 
     def apply(self, image_CS: np.ndarray) -> np.ndarray:
         """The image, channels first, in the common range as float32.
