@@ -1,0 +1,194 @@
+"""Files in, files out: names, axes, and refusals before anything is computed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from septum.annotation.labels import LabelMeaning
+from septum.errors import InputError, SaveError
+from septum.geometry import unet_footprint
+from septum.images.files import read_image, write_image
+from septum.images.image import Image
+from septum.images.intensity_range import IntensityRange
+from septum.model import Model, build_network, save_model
+from septum.prediction.files import Options, predict_files, predict_whole
+from septum.prediction.overlap_tile import Predictor, predict_probabilities, prepare
+from septum.recipe import Network, Recipe, Training
+
+
+class Middle(nn.Module):
+    """The logit of class 1 is the first channel, cut to the output's extents."""
+
+    footprint = unet_footprint(1)
+
+    def forward(self, image):
+        margin = self.footprint.shrink // 2
+        for axis in range(2, image.ndim):
+            image = image.narrow(axis, margin, image.shape[axis] - 2 * margin)
+        return image[:, :1]
+
+
+def predictor(dimensions, channels=1):
+    return Predictor(
+        network=Middle(),
+        footprint=Middle.footprint,
+        intensity=IntensityRange((0.0,) * channels, (1.0,) * channels),
+        classes=2,
+        sigmoid=True,
+        dimensions=dimensions,
+        orientations=1,
+        tile=Middle.footprint.extent_for_core(4),
+        device=torch.device("cpu"),
+        dtype=torch.float32,
+    )
+
+
+@pytest.mark.parametrize(
+    ("axes", "shape", "dimensions", "probability_axes"),
+    [
+        ("YX", (6, 7), 2, "CYX"),
+        ("CYX", (2, 6, 7), 2, "CYX"),
+        ("ZYX", (3, 6, 7), 2, "CZYX"),
+        ("TYX", (3, 6, 7), 2, "TCYX"),
+        ("TZYX", (2, 3, 6, 7), 2, "TCZYX"),
+        ("TCZYX", (2, 2, 3, 6, 7), 2, "TCZYX"),
+        ("ZYX", (5, 6, 7), 3, "CZYX"),
+        ("CZYX", (2, 5, 6, 7), 3, "CZYX"),
+        ("TCZYX", (2, 2, 5, 6, 7), 3, "TCZYX"),
+    ],
+)
+def test_every_plane_or_volume_comes_back_in_its_own_place(
+    axes, shape, dimensions, probability_axes
+):
+    array = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    size = (0.5,) * sum(axis in "ZYX" for axis in axes)
+    image = Image(array, axes, size)
+    mask, probability = predict_whole(predictor(dimensions, image.channels), image, 0.5)
+
+    first = array.take(0, axes.index("C")) if "C" in axes else array
+    expected = 1 / (1 + np.exp(-first))
+    assert mask.axes == axes.replace("C", "")
+    assert probability.axes == probability_axes
+    assert probability.pixel_size == mask.pixel_size == size
+    object_ = probability.array.take(1, probability_axes.index("C"))
+    np.testing.assert_allclose(object_, expected, atol=1e-6)
+    assert np.array_equal(mask.array, expected > 0.5)
+
+
+def test_the_watcher_hears_of_every_pixel_once():
+    heard = []
+    image = Image(np.zeros((3, 20, 21), np.float32), "ZYX")
+    predict_whole(predictor(2), image, 0.5, lambda done, total: heard.append((done, total)))
+    assert heard[-1] == (1260, 1260)
+    assert sorted(heard) == heard
+    assert len(heard) > 10
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    section = Network(width=2, depth=1, dropout=0)
+    recipe = Recipe(network=section, training=Training(steps=1, precision="float32"))
+    network = build_network(section, 1, 2)
+    with torch.no_grad():  # on either side of the thresholds used here
+        network.score.weight[:] = torch.tensor([[-0.2, 0.1], [0.1, -0.3]])[:, :, None, None]
+    meaning = LabelMeaning("binary", (0, 1))
+    return Model(network, recipe, meaning, IntensityRange((100.0,), (50.0,)), 1, threshold=0.45)
+
+
+@pytest.fixture
+def folder(tmp_path, model):
+    save_model(tmp_path / "model.safetensors", model)
+    (tmp_path / "in").mkdir()
+    rng = np.random.default_rng(0)
+    for name in ("a.tif", "b.png"):
+        image = rng.integers(0, 256, (21, 18), dtype=np.uint8)
+        write_image(tmp_path / "in" / name, Image(image, "YX"))
+    return tmp_path
+
+
+def run(folder, inputs=None, **options):
+    sources = [folder / "in"] if inputs is None else inputs
+    return list(
+        predict_files(folder / "model.safetensors", sources, folder / "out", Options(**options))
+    )
+
+
+def test_each_input_gets_a_mask_and_a_probability_that_are_the_engines(folder, model):
+    written = run(folder)
+    assert sorted(path.name for path in (folder / "out").iterdir()) == [
+        "a.mask.tif",
+        "a.probability.tif",
+        "b.mask.tif",
+        "b.probability.tif",
+    ]
+    assert [item.pixels for item in written] == [378, 378]
+    for name in ("a.tif", "b.png"):
+        array = read_image(folder / "in" / name).array
+        expected = predict_probabilities(prepare(model), array[None])
+        stem = name.split(".")[0]
+        probability = read_image(folder / "out" / f"{stem}.probability.tif")
+        mask = read_image(folder / "out" / f"{stem}.mask.tif")
+        assert probability.axes == "CYX"
+        np.testing.assert_allclose(probability.array, expected, atol=1e-6)
+        assert np.array_equal(mask.array, expected[1] > 0.45)  # the model's own threshold
+        assert 0 < mask.array.mean() < 1
+
+
+def test_a_threshold_asked_for_counts_and_png_holds_the_probability_in_8_bits(folder, model):
+    run(folder, [folder / "in" / "a.tif"], threshold=0.6, suffix=".png")
+    array = read_image(folder / "in" / "a.tif").array
+    expected = predict_probabilities(prepare(model), array[None])[1]
+    mask = read_image(folder / "out" / "a.mask.png").array
+    grey = read_image(folder / "out" / "a.probability.png").array
+    assert np.array_equal(mask > 0, expected > 0.6)
+    np.testing.assert_allclose(grey / 255, expected, atol=0.51 / 255)
+
+
+def test_results_that_exist_are_refused_before_anything_is_written(folder):
+    out = folder / "out"
+    out.mkdir()
+    (out / "b.mask.tif").write_text("precious")
+    with pytest.raises(SaveError, match=r"b\.mask\.tif.*--overwrite"):
+        run(folder)
+    assert [path.name for path in out.iterdir()] == ["b.mask.tif"]
+    assert (out / "b.mask.tif").read_text() == "precious"
+    run(folder, overwrite=True)
+    assert read_image(out / "b.mask.tif").array.shape == (21, 18)
+
+
+def test_two_inputs_whose_results_would_have_one_name_are_refused(folder):
+    write_image(folder / "in" / "a.png", read_image(folder / "in" / "a.tif"))
+    with pytest.raises(InputError, match="same name"):
+        run(folder)
+    assert not (folder / "out").exists()
+
+
+def test_an_image_of_other_channels_is_refused_by_name(folder):
+    colour = Image(np.zeros((3, 9, 9), np.uint8), "CYX")
+    write_image(folder / "in" / "c.png", colour)
+    with pytest.raises(InputError, match=r"c\.png: image has 3 channels"):
+        run(folder, [folder / "in" / "c.png"])
+
+
+def test_a_missing_input_is_refused_before_any_is_predicted(folder):
+    with pytest.raises(InputError, match=r"nowhere\.tif"):
+        run(folder, [folder / "in" / "a.tif", folder / "in" / "nowhere.tif"])
+    assert not (folder / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "word"), [({"orientations": 4}, "1 or 8"), ({"precision": "half"}, "bfloat16")]
+)
+def test_choices_that_do_not_exist_are_refused_with_those_that_do(folder, options, word):
+    with pytest.raises(InputError, match=word):
+        run(folder, **options)
+
+
+def test_an_out_folder_that_cannot_be_made_is_a_save_error(folder):
+    (folder / "out").write_text("a file")
+    with pytest.raises(SaveError, match="cannot be made"):
+        run(folder)
