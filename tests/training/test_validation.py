@@ -1,0 +1,113 @@
+"""Whole-image scores by known predictions, and the threshold that separates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from septum.annotation.labels import IGNORE
+from septum.errors import TrainingError
+from septum.geometry import unet_footprint
+from septum.images.intensity_range import IntensityRange
+from septum.prediction.overlap_tile import Predictor
+from septum.recipe import Loss
+from septum.training import validation
+from septum.training.validation import AnnotatedTarget, choose_threshold, validate
+
+PLAIN = Loss(border_weight=0)
+
+
+@pytest.fixture
+def predictions(monkeypatch: pytest.MonkeyPatch) -> Predictor:
+    """A fake network: an image is its own object probability."""
+
+    def predict(predictor: Any, image_CS: np.ndarray) -> np.ndarray:
+        return np.stack([1 - image_CS[0], image_CS[0]]).astype(np.float32)
+
+    monkeypatch.setattr(validation, "predict_probabilities", predict)
+    return Predictor(
+        network=torch.nn.Identity(),
+        footprint=unet_footprint(1, "same"),
+        intensity=IntensityRange((0.0,), (1.0,)),
+        classes=2,
+        sigmoid=False,
+        dimensions=2,
+        orientations=1,
+        tile=8,
+        device=torch.device("cpu"),
+        dtype=torch.float32,
+    )
+
+
+def ones(classes_S: np.ndarray, instances_S: np.ndarray) -> np.ndarray:
+    return (classes_S != IGNORE).astype(np.float32)
+
+
+def two_cells(wall: float, inside: float = 0.96) -> AnnotatedTarget:
+    """Two cells side by side; the network thinks the wall between them an object by ``wall``."""
+    probability_S = np.full((20, 21), 0.02)
+    probability_S[5:15, 2:10] = probability_S[5:15, 11:19] = inside
+    probability_S[5:15, 10] = wall
+    instances_S = np.zeros((20, 21), np.int32)
+    instances_S[5:15, 2:10], instances_S[5:15, 11:19] = 1, 2
+    classes_S = (instances_S > 0).astype(np.uint8)
+    return AnnotatedTarget(f"wall {wall}", probability_S[None], classes_S, instances_S)
+
+
+def test_scores_are_means_over_images_of_loss_wrong_pixels_overlap_and_rand_error(
+    predictions: Predictor,
+) -> None:
+    scores = validate(predictions, [two_cells(0.02), two_cells(0.7)], PLAIN, ones)
+    # Right everywhere; and ten pixels of wall taken for cell, which a threshold of 0.75 mends.
+    assert scores["pixel_error"] == pytest.approx((0 + 10 / 420) / 2)
+    assert scores["iou"] == pytest.approx((1 + 160 / 170) / 2)
+    assert scores["rand_error"] == pytest.approx(0, abs=1e-9)
+    right = 160 * np.log(0.96) + 250 * np.log(0.98)
+    losses = [-(right + 10 * np.log(p)) / 420 for p in (0.98, 0.3)]
+    assert scores["loss"] == pytest.approx(np.mean(losses), rel=1e-4)
+
+
+def test_ignored_pixels_count_in_no_score(predictions: Predictor) -> None:
+    target = two_cells(0.02)
+    expected = validate(predictions, [target], PLAIN, ones)
+    classes_S, image_CS = target.classes_S.copy(), target.image_CS.copy()
+    classes_S[:3], image_CS[:, :3] = IGNORE, 0.99  # wrong, but nobody asked
+    ignored = AnnotatedTarget("ignored", image_CS, classes_S, target.instances_S)
+    scores = validate(predictions, [ignored], PLAIN, ones)
+    for measure in ("pixel_error", "rand_error"):
+        assert scores[measure] == expected[measure] == 0
+    assert scores["iou"] == expected["iou"] == 1
+
+
+def test_a_network_gone_to_nan_is_a_training_error_and_the_image_named(
+    predictions: Predictor,
+) -> None:
+    target = two_cells(np.nan)
+    with pytest.raises(TrainingError, match=r"wall nan.*diverged"):
+        validate(predictions, [target], PLAIN, ones)
+
+
+def test_the_threshold_is_the_one_at_which_the_cells_come_apart(predictions: Predictor) -> None:
+    assert 0.86 <= choose_threshold(predictions, [two_cells(0.86)]) < 0.96
+    assert choose_threshold(predictions, [two_cells(0.02)]) == 0.5
+    # One threshold for all: the mean decides, and the faint cells of the second are lost above.
+    both = choose_threshold(predictions, [two_cells(0.62), two_cells(0.1, inside=0.68)])
+    assert both == 0.65
+
+
+def test_at_most_eight_images_evenly_spread_are_asked_for_the_threshold(
+    predictions: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[np.ndarray] = []
+
+    def best(probabilities: list[np.ndarray], *_: Any) -> tuple[float, float]:
+        seen.extend(probabilities)
+        return 0.5, 0.0
+
+    monkeypatch.setattr(validation, "best_threshold", best)
+    choose_threshold(predictions, [two_cells(number / 100) for number in range(22)])
+    walls = [round(float(probability_S[10, 10]) * 100) for probability_S in seen]
+    assert walls == [0, 3, 6, 9, 12, 15, 18, 21]
