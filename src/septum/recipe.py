@@ -223,19 +223,18 @@ def build_recipe(tree: Mapping[str, Any], source: str = "recipe") -> Recipe:
 def dump_recipe(recipe: Recipe) -> str:
     """The complete recipe as TOML, every key written, ready to be trained with again."""
     lines = [f"name = {_toml(recipe.name)}"]
-    for section, values in recipe.model_dump().items():
+    for section, values in recipe.model_dump(exclude_none=True).items():
         if isinstance(values, dict):
             lines += ["", f"[{section}]"]
-            lines += [
-                f"{key} = {_toml(value)}" for key, value in values.items() if value is not None
-            ]
+            lines += [f"{key} = {_toml(value)}" for key, value in values.items()]
     return "\n".join(lines) + "\n"
 
 
 def _toml(value: object) -> str:
     if isinstance(value, tuple | list):
         return "[" + ", ".join(_toml(item) for item in value) + "]"
-    return json.dumps(value, ensure_ascii=False)  # JSON scalars are TOML scalars
+    text = json.dumps(value, ensure_ascii=False)  # JSON scalars are TOML scalars, but for DEL
+    return text.replace("\x7f", "\\u007f")
 
 
 def _read_tree(name_or_file: str) -> dict[str, Any]:
@@ -282,9 +281,7 @@ def _explain(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         known = _known_keys()
         near = difflib.get_close_matches(where, known, n=1, cutoff=0.5)
-        if not near:
-            last = where.rsplit(".", 1)[-1]
-            near = [key for key in known if key.rsplit(".", 1)[-1] == last][:1]
+        near = near or [key for key in known if key.split(".")[-1] == where.split(".")[-1]][:1]
         hint = f"; did you mean '{near[0]}'?" if near else f"; sections: {', '.join(_sections())}"
         return f"unknown key '{where}'{hint}"
     message = first["msg"].removeprefix("Value error, ")
