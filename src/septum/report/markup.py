@@ -29,6 +29,7 @@ def escape(text: object) -> str:
 
 
 def paragraph(text: str, style: str = "") -> str:
+    """Words in one block."""
     return f"<p{_style(style)}>{escape(text)}</p>"
 
 
@@ -99,6 +100,7 @@ def link(target: str, text: str) -> str:
 
 
 def code(text: str) -> str:
+    """Text as it is, in letters of one width."""
     return f"<pre><code>{escape(text)}</code></pre>"
 
 

@@ -91,9 +91,11 @@ class RunFolder:
             temporary.write_text("".join(json.dumps(record) + "\n" for record in kept), "utf-8")
 
     def save_best(self, model: Model) -> None:
+        """Replace the model that the run is known by."""
         save_model(self.best, model)
 
     def save_last(self, model: Model) -> None:
+        """Replace the model of the last step, whether or not it is the best."""
         save_model(self.last, model)
 
     def save_state(self, tensors: dict[str, torch.Tensor], counters: dict[str, Any]) -> None:
