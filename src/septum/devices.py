@@ -15,12 +15,20 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """``auto``: the first CUDA GPU if there is one, otherwise the processor."""
+    """``auto``: the first CUDA GPU if there is one, otherwise the processor.
+
+    Raises RecipeError for a device that this machine does not have.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise RecipeError(f"device '{name}': this machine has no CUDA GPU; use --device cpu")
-    return torch.device(name)
+    if name != "cpu" and not name.startswith("cuda"):
+        raise RecipeError(f"device '{name}' is not known; use auto, cpu, cuda or cuda:N")
+    try:
+        return torch.device(name)
+    except RuntimeError:
+        raise RecipeError(f"device '{name}' is not known; use auto, cpu, cuda or cuda:N") from None
 
 
 def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:

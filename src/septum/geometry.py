@@ -44,17 +44,25 @@ class Footprint:
         self.check(extent)
         return extent - self.shrink
 
-    def check(self, extent: int, name: str = "tile") -> None:
-        """Raise TileSizeError, naming the nearest legal extents, unless ``extent`` is legal."""
-        if extent >= self.minimum and (extent - self.remainder) % self.stride == 0:
+    def check(self, extent: int, name: str = "tile", least: int | None = None) -> None:
+        """Raise TileSizeError, naming the nearest legal extents, unless ``extent`` is legal.
+
+        ``least``: the smallest extent of use, where that is more than the smallest legal one.
+        """
+        least = least or self.minimum
+        if extent >= least and (extent - self.remainder) % self.stride == 0:
             return
-        above = self.legal_at_least(extent)
+        above = self.legal_at_least(max(extent, least))
         below = above - self.stride
-        offers = f"{below} or {above}" if below >= self.minimum else f"{above}"
+        offers = f"{below} or {above}" if below >= least else f"{above}"
         raise TileSizeError(
             f"{name} = {extent} does not fit this network: extents must be "
-            f"{self.stride}·k + {self.remainder} and at least {self.minimum}; use {offers}"
+            f"{self.stride}·k + {self.remainder} and at least {least}; use {offers}"
         )
+
+    def check_tile(self, extent: int, name: str = "tile") -> None:
+        """As ``check``, for a tile of which a core must be left after the context."""
+        self.check(extent, name, least=self.extent_for_core(1))
 
     def legal_at_least(self, extent: int) -> int:
         """The smallest legal input extent that is not below ``extent``."""
@@ -176,14 +184,8 @@ def tile_grid(
 
 
 def _axis_tiles(extent: int, tile: int, footprint: Footprint) -> list[tuple[Span, Span, Span]]:
-    footprint.check(tile)
+    footprint.check_tile(tile)
     core = footprint.core_extent(tile)
-    if core < footprint.stride:
-        least = footprint.extent_for_core(1)
-        raise TileSizeError(
-            f"tile = {tile} leaves nothing after its context of {footprint.lead} pixels a side; "
-            f"use at least {least}"
-        )
     # As many tiles as needed, all of the same size and no larger than that takes.
     count = math.ceil(extent / core)
     tile = footprint.extent_for_core(math.ceil(extent / count))

@@ -66,7 +66,7 @@ def prepare(
     footprint = network.footprint
     extent = recipe.prediction.tile if tile is None else tile
     if extent:
-        footprint.check(extent, "prediction.tile")
+        footprint.check_tile(extent, "prediction.tile" if tile is None else "tile")
     else:
         extent = default_tile(recipe.network.width, recipe.network.dimensions, footprint, dtype)
     network.to(device=device, dtype=dtype, memory_format=channels_last(network.dimensions))  # type: ignore[call-overload]
