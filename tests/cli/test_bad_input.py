@@ -295,8 +295,10 @@ def test_a_model_that_is_cut_short(
 
 
 def test_an_illegal_prediction_tile(predict_refused: Refused, cells: Path) -> None:
-    predict_refused(("tile = 50", "use 48 or 52"), cells / "images", "--tile", "50")
-    predict_refused(("tile = -3", "use 4"), cells / "images", "--tile", "-3")
+    predict_refused(("tile = 58", "use 56 or 60"), cells / "images", "--tile", "58")
+    # 4 to 48 are legal for the network, but all context.
+    predict_refused(("tile = 48", "use 52"), cells / "images", "--tile", "48")
+    predict_refused(("tile = -3", "use 52"), cells / "images", "--tile", "-3")
 
 
 @pytest.mark.parametrize(
@@ -306,6 +308,7 @@ def test_an_illegal_prediction_tile(predict_refused: Refused, cells: Path) -> No
         (("--orientations", "3"), ("--orientations 3", "1 or 8")),
         (("--precision", "half"), ("--precision half", "float32")),
         (("--device", "cuda:7"), ("cuda:7", "--device cpu")),
+        (("--device", "gpu"), ("'gpu'", "cuda:N")),
     ],
 )
 def test_an_option_that_does_not_exist(
