@@ -120,6 +120,7 @@ def write_result(name: str, numbers: dict[str, Any], command_line: str) -> None:
         "numbers": numbers,
     }
     path = ROOT / "docs" / "results" / f"em-{name}.json"
+    path.parent.mkdir(exist_ok=True)
     with replace_file(path) as temporary:
         temporary.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
     print(json.dumps(result, indent=1))
