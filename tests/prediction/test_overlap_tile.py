@@ -122,7 +122,7 @@ def test_an_image_of_other_channels_is_refused_with_both_numbers():
 
 
 def test_a_tile_that_does_not_fit_is_refused_before_anything_is_predicted():
-    with pytest.raises(TileSizeError, match=r"prediction\.tile = 23 .*use 22 or 24"):
+    with pytest.raises(TileSizeError, match=r"tile = 23 .*use 22 or 24"):
         prepare(model(), tile=23)
 
 
