@@ -167,7 +167,7 @@ def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder to write.")] = Path("demo"),
     minutes: Annotated[
         float, typer.Option(min=0.1, help="Training time, for both data sets together.")
-    ] = 2.0,
+    ] = 3.0,
 ) -> None:
     """Make annotated microscopy, train on it, predict images never seen, score, report."""
     from septum.report.demo import run_demo
