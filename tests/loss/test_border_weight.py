@@ -178,3 +178,11 @@ def test_nothing_beyond_the_radius_has_an_effect():
 def test_other_than_two_or_three_axes_are_refused():
     with pytest.raises(ValueError, match="YX or ZYX"):
         border_weight(np.zeros(5, np.int32))
+
+
+def test_ids_wider_than_32_bits_stay_distinct():
+    narrow = np.zeros((5, 9), np.int32)
+    narrow[:, :3], narrow[:, 6:] = 1, 2
+    wide = narrow.astype(np.int64) << 32
+    assert np.array_equal(border_weight(wide), border_weight(narrow))
+    assert border_weight(wide).max() > 0

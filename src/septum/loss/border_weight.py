@@ -46,6 +46,10 @@ def border_weight(
     if instances_S.ndim not in (2, 3):
         raise ValueError(f"instances_S has {instances_S.ndim} axes; expected YX or ZYX")
     steps = [1.0] * instances_S.ndim if spacing is None else [float(step) for step in spacing]
+    if instances_S.dtype.itemsize > np.dtype(np.int32).itemsize:  # wide ids must stay distinct
+        ids, ranks_S = np.unique(instances_S, return_inverse=True)
+        instances_S = np.where(instances_S == 0, 0, ranks_S.reshape(instances_S.shape) + 1)
+        assert len(ids) < np.iinfo(np.int32).max
     labels = np.ascontiguousarray(instances_S, dtype=np.int32)
     reach = weight_radius(sigma)
     weight = np.zeros(labels.shape, np.float32)
