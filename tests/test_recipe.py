@@ -54,7 +54,34 @@ def test_any_text_and_number_survives_dumping(name, rate, names):
         "validation": {"names": names},
     }
     recipe = build_recipe(tree)
-    assert build_recipe(tomllib.loads(dump_recipe(recipe))) == recipe
+    dumped = tomllib.loads(dump_recipe(recipe))
+    assert dumped.pop("base") == "complete"  # nothing of another recipe gets into this one
+    assert build_recipe(dumped) == recipe
+
+
+def test_a_recipe_of_ones_own_is_filled_from_the_one_it_names(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text('base = "quick"\n[training]\nlearning_rate = 0.5\n')
+    quick, mine = load_recipe("quick").model_dump(), load_recipe(str(file)).model_dump()
+    assert mine.pop("name") == "mine"
+    assert quick.pop("name") == "quick"
+    quick["training"]["learning_rate"] = 0.5
+    assert mine == quick
+    file.write_text("[network]\nwidth = 8\n")
+    default = load_recipe("default", ["network.width=8"])
+    assert load_recipe(str(file)) == default.model_copy(update={"name": "mine"})
+    file.write_text('base = "quik"\n')
+    with pytest.raises(RecipeError, match="did you mean 'quick'"):
+        load_recipe(str(file))
+
+
+def test_who_asks_for_epochs_gets_epochs(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text("[training]\nepochs = 7\n")
+    for recipe in (load_recipe(str(file)), load_recipe("default", ["training.epochs=7"])):
+        assert (recipe.training.epochs, recipe.training.steps) == (7, 0)
+    both = load_recipe("default", ["training.epochs=7", "training.steps=9"])
+    assert both.training.steps == 9
 
 
 def test_the_papers_recipe_is_what_the_paper_says():

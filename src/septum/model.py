@@ -84,8 +84,9 @@ def save_model(path: Path, model: Model) -> None:
         temporary.write_bytes(data)
 
 
-def model_path(path: Path) -> Path:
+def model_path(path: Path | str) -> Path:
     """The model file of a run's folder, or the file itself; raises ModelFileError."""
+    path = Path(path)
     if path.is_dir():
         if not (path / "model.safetensors").is_file():
             raise ModelFileError(
@@ -98,7 +99,7 @@ def model_path(path: Path) -> Path:
     return path
 
 
-def load_model(path: Path) -> Model:
+def load_model(path: Path | str) -> Model:
     """Read a model from its file or from a run's folder, on the processor, in evaluation mode.
 
     Raises ModelFileError for anything that is not a septum model of a known format version.

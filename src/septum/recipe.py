@@ -1,7 +1,8 @@
 """What to do, as small frozen sections. A stage takes its own section, none takes the whole tree.
 
-A recipe is a TOML file. What it leaves out has the value written here, so a recipe file says only
-what makes it different; the copy in a run's folder says everything.
+A recipe is a TOML file that says only what makes it different: what it leaves out is taken from
+the recipe that its key ``base`` names (without: default). The recipes that come along have no base:
+what they leave out has the value written here. The copy in a run's folder says everything.
 """
 
 from __future__ import annotations
@@ -17,10 +18,15 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from septum.errors import RecipeError
+from septum.recipe_change import apply_change, fill_gaps
 
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 NonNegative = Annotated[float, Field(ge=0.0)]
+
+
+COMPLETE = "complete"
+"""In place of a base: this recipe has no gaps."""
 
 
 class Section(BaseModel):
@@ -208,7 +214,7 @@ def load_recipe(name_or_file: str, changes: Iterable[str] = ()) -> Recipe:
     """
     tree = _read_tree(name_or_file)
     for change in changes:
-        _apply_change(tree, change)
+        apply_change(tree, change)
     return build_recipe(tree, source=name_or_file)
 
 
@@ -222,7 +228,7 @@ def build_recipe(tree: Mapping[str, Any], source: str = "recipe") -> Recipe:
 
 def dump_recipe(recipe: Recipe) -> str:
     """The complete recipe as TOML, every key written, ready to be trained with again."""
-    lines = [f"name = {_toml(recipe.name)}"]
+    lines = [f"name = {_toml(recipe.name)}", f"base = {_toml(COMPLETE)}"]
     for section, values in recipe.model_dump(exclude_none=True).items():
         if isinstance(values, dict):
             lines += ["", f"[{section}]"]
@@ -254,25 +260,15 @@ def _read_tree(name_or_file: str) -> dict[str, Any]:
         except (OSError, UnicodeDecodeError) as error:
             raise RecipeError(f"{path}: cannot be read as a recipe ({error})") from None
     try:
-        return tomllib.loads(text)
+        tree = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{path}: not valid TOML: {error}") from None
-
-
-def _apply_change(tree: dict[str, Any], change: str) -> None:
-    key, equals, text = change.partition("=")
-    if not equals or not key.strip():
-        raise RecipeError(f"--set {change}: expected section.key=value")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()
-    *sections, last = key.strip().split(".")
-    for section in sections:
-        tree = tree.setdefault(section, {})
-        if not isinstance(tree, dict):
-            raise RecipeError(f"--set {change}: '{section}' is a value, not a section")
-    tree[last] = value
+    if path.suffix == ".toml":
+        tree.setdefault("name", path.stem)
+        parent = tree.pop("base", "default")
+        if parent != COMPLETE:
+            tree = fill_gaps(tree, _read_tree(parent))
+    return tree
 
 
 def _explain(error: ValidationError) -> str:

@@ -17,6 +17,7 @@ from septum.recipe import load_recipe
 from septum.training.loop import train
 
 TINY = """
+base = "complete"
 name = "tiny"
 [validation]
 last = 1

@@ -49,3 +49,28 @@ def test_every_recipe_that_comes_along_is_described():
 def test_links_into_the_repository_lead_somewhere():
     for link in re.findall(r"\]\((?!https?:|#)([^)]+)\)", README):
         assert (ROOT / link).exists(), link
+
+
+def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
+    import numpy as np
+
+    import septum
+
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for folder in ("images", "labels"):
+        (tmp_path / "data" / folder).mkdir(parents=True)
+    for name in ("a", "b"):
+        labels = np.zeros((64, 64), np.uint8)
+        labels[:, 20:40] = 255
+        image = rng.integers(0, 99, (64, 64)).astype(np.uint8) + labels // 2
+        septum.write_image(tmp_path / f"data/images/{name}.png", septum.Image(image, "YX"))
+        septum.write_image(tmp_path / f"data/labels/{name}.png", septum.Image(labels, "YX"))
+    septum.write_image(tmp_path / "slice.tif", septum.Image(image, "YX"))
+    tiny = ["network.width=2", "network.depth=1", "training.tile=32", "training.steps=2"]
+    septum.train("data", "runs/em", septum.load_recipe("quick", tiny))
+    block = re.search(r"```python\n(.*?)```", README, re.DOTALL)
+    assert block
+    names: dict[str, object] = {}
+    exec(block[1], names)
+    assert np.asarray(names["mask_YX"]).shape == (64, 64)

@@ -20,6 +20,7 @@ from septum.training import loop
 from septum.training.run_folder import RunFolder
 
 TINY = """
+base = "complete"
 name = "tiny"
 [validation]
 last = 1

@@ -14,6 +14,8 @@ import pytest
 from septum.errors import Interrupted, RunFolderError
 from septum.images.files import Image, read_image, write_image
 from septum.recipe import Recipe
+from septum.training import loop
+from septum.training.job import Job
 from septum.training.loop import train
 from septum.training.run_folder import RunFolder, write_recipe
 
@@ -276,3 +278,23 @@ def test_the_history_says_what_happened_in_order(
     losses = [r["loss"] for r in history if r["kind"] == "validation"]
     bests = [r["best"] for r in history if r["kind"] == "validation"]
     assert bests == [loss < min(losses[:i], default=np.inf) for i, loss in enumerate(losses)]
+
+
+def test_a_run_is_saved_between_validations_too(
+    squares: Path, tmp_path: Path, tiny: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tiny("training.steps=9", "training.validate_every=9", "training.save_seconds=0")
+
+    def die(job: Job) -> float:
+        if job.step == 5:
+            raise KeyboardInterrupt  # at once, as a crash would
+        return step(job)
+
+    step = loop.train_step
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "train_step", die)
+        with pytest.raises(KeyboardInterrupt):
+            train(squares, tmp_path / "run", recipe)
+    saved = RunFolder(tmp_path / "run").load_state()
+    assert saved is not None
+    assert saved[1]["step"] == 5

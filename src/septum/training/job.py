@@ -115,8 +115,15 @@ class Job:
     def description(self) -> list[str]:
         """What is trained on what, in words, before it begins."""
         parameters = sum(p.numel() for p in self.network.parameters())
-        begin = f"resuming at step {self.step}" if self.step else "starting"
+        begin = f"resuming at step {self.step}" if self.step else "starting at step 0"
+        alone = [item.name for item in self.data.training]
+        warning = (
+            ["validating on the training image, since there is no other: its scores flatter"]
+            if alone == [item.name for item in self.data.validation]
+            else []
+        )
         return [
+            *warning,
             f"{len(self.data.training)} training and {len(self.data.validation)} validation images "
             f"({', '.join(item.name for item in self.data.validation[:4])}"
             f"{', …' if len(self.data.validation) > 4 else ''})",

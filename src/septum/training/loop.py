@@ -22,8 +22,8 @@ LOG_STEPS = 10
 
 
 def train(
-    data: Path,
-    out: Path,
+    data: Path | str,
+    out: Path | str,
     recipe: Recipe | None = None,
     *,
     resume: bool = False,
@@ -38,7 +38,7 @@ def train(
     Interrupted after Ctrl-C or SIGTERM, when the state has been saved.
     """
     raise_allocator_thresholds()
-    job = open_job(data, out, recipe, resume, hours, choose_device(device))
+    job = open_job(Path(data), Path(out), recipe, resume, hours, choose_device(device))
     with Interruption() as interruption, Progress(job.steps, job.step) as progress:
         for line in job.description:
             progress.say(line)
@@ -49,7 +49,7 @@ def train(
                 job.log_training()
             if job.validation_is_due():
                 progress.say(describe_validation(job.validate()))
-                job.save()
+            job.save()
             if interruption.requested and job.step < job.steps:
                 job.save(now=True)
                 raise Interrupted(
