@@ -233,3 +233,5 @@ def _print_written(written: Written) -> None:
     rate = written.pixels / written.seconds / 1e6
     names = ", ".join(path.name for path in written.files)
     print(f"{written.source.name} → {names} ({rate:.2f} megapixels/s)")
+    if written.doubt:
+        print(f"septum: {written.source}: {written.doubt}", file=sys.stderr)

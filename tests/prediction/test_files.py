@@ -14,7 +14,7 @@ from septum.images.files import read_image, write_image
 from septum.images.image import Image
 from septum.images.intensity_range import IntensityRange
 from septum.model import Model, build_network, save_model
-from septum.prediction.files import Options, predict_files, predict_whole
+from septum.prediction.files import Options, find_doubt, predict_files, predict_whole
 from septum.prediction.overlap_tile import Predictor, predict_probabilities, prepare
 from septum.recipe import Network, Recipe, Training
 
@@ -192,3 +192,16 @@ def test_an_out_folder_that_cannot_be_made_is_a_save_error(folder):
     (folder / "out").write_text("a file")
     with pytest.raises(SaveError, match="cannot be made"):
         run(folder)
+
+
+@pytest.mark.parametrize(("level", "doubted"), [(100, False), (130, False), (33000, True)])
+def test_grey_values_far_from_those_of_training_are_doubted(level, doubted):
+    image = np.full((1, 40, 40), level, np.uint16)
+    doubt = find_doubt(image, IntensityRange((110.0,), (20.0,)))
+    assert bool(doubt) == doubted
+    assert not doubted or ("33000" in doubt and "110 ± 20" in doubt)
+
+
+def test_models_that_take_grey_values_as_they_are_doubt_nothing():
+    image = np.full((1, 40, 40), 33000, np.uint16)
+    assert find_doubt(image, IntensityRange((0.0,), (1.0,))) == ""

@@ -12,6 +12,7 @@ import numpy as np
 from septum.errors import ImageFileError, InputError, SaveError
 from septum.images.files import expand_inputs, read_image, write_image
 from septum.images.image import Image
+from septum.images.intensity_range import IntensityRange
 from septum.model import load_model
 from septum.prediction.overlap_tile import Predictor, predict_mask, predict_tiles, prepare
 
@@ -29,6 +30,10 @@ class Options:
     overwrite: bool = False
 
 
+FAR = 5.0
+"""Ranges of grey values between an image and the training images at which a result is doubted."""
+
+
 @dataclass(frozen=True)
 class Written:
     """What was written for one input, and how fast."""
@@ -37,6 +42,8 @@ class Written:
     files: tuple[Path, ...]
     pixels: int
     seconds: float
+    doubt: str = ""
+    """Why the result may be worth nothing, in words; mostly empty."""
 
 
 def predict_files(
@@ -76,6 +83,8 @@ def predict_files(
         options.orientations,  # type: ignore[arg-type]
     )
     threshold = loaded.threshold if options.threshold is None else options.threshold
+    if out.is_file():
+        raise SaveError(f"{out}: is a file; name a folder for the results")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -92,7 +101,31 @@ def predict_files(
         except InputError as error:
             raise InputError(f"{source}: {error}") from None
         _write(mask, probability, targets)
-        yield Written(source, targets, mask.array.size, time.monotonic() - start)
+        seconds = time.monotonic() - start
+        doubt = find_doubt(image.stacks(predictor.dimensions)[0][1], predictor.intensity)
+        yield Written(source, targets, mask.array.size, seconds, doubt)
+
+
+def find_doubt(image_CS: np.ndarray, intensity: IntensityRange) -> str:
+    """Whether grey values lie where training had none: another bit depth, another microscope.
+
+    Says so where the mean of a channel, by every 8th pixel, is more than FAR ranges (standard
+    deviations, for z-scores) away from where training images have theirs; "" otherwise, and for
+    models that take grey values as they are.
+    """
+    if intensity == IntensityRange((0.0,) * len(image_CS), (1.0,) * len(image_CS)):
+        return ""
+    sparse_CS = image_CS[(slice(None), *(slice(None, None, 8),) * (image_CS.ndim - 1))]
+    means = intensity.apply(sparse_CS).reshape(len(image_CS), -1).mean(1)
+    for channel, mean in enumerate(means):
+        if abs(mean) > FAR:
+            offset, scale = intensity.offset[channel], intensity.scale[channel]
+            return (
+                f"its grey values (mean {sparse_CS[channel].mean():.0f}) lie far from those of the "
+                f"training images (about {offset:.0f} ± {scale:.0f}); the result is doubtful: "
+                "bring it to the same bit depth and brightness"
+            )
+    return ""
 
 
 def predict_whole(
