@@ -188,10 +188,11 @@ def test_choices_that_do_not_exist_are_refused_with_those_that_do(folder, option
         run(folder, **options)
 
 
-def test_an_out_folder_that_cannot_be_made_is_a_save_error(folder):
+def test_an_out_that_is_a_file_is_refused_and_kept(folder):
     (folder / "out").write_text("a file")
-    with pytest.raises(SaveError, match="cannot be made"):
+    with pytest.raises(SaveError, match="is a file; name a folder"):
         run(folder)
+    assert (folder / "out").read_text() == "a file"
 
 
 @pytest.mark.parametrize(("level", "doubted"), [(100, False), (130, False), (33000, True)])
