@@ -69,7 +69,8 @@ def em_claims() -> str:
     if default:
         rows.append(
             "| `default`, 15 minutes on 2 cores, pixel error | < 0.080 "
-            f"| {default['numbers']['last']['pixel_error']:.4f} |"
+            f"| {default['numbers']['last']['pixel_error']:.4f} "
+            f"(the run took {default['numbers']['minutes']:.1f} min) |"
         )
     quick = load("em-quick")
     if quick:
