@@ -111,3 +111,23 @@ def test_at_most_eight_images_evenly_spread_are_asked_for_the_threshold(
     choose_threshold(predictions, [two_cells(number / 100) for number in range(22)])
     walls = [round(float(probability_S[10, 10]) * 100) for probability_S in seen]
     assert walls == [0, 3, 6, 9, 12, 15, 18, 21]
+
+
+def test_a_threshold_that_shrinks_the_objects_is_not_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The gap is likelier than the cells' rims, their cores likelier than both: above 0.92 the two
+    # are apart, at the price of a fifth of their pixels.
+    instances = np.zeros((20, 43), np.int32)
+    instances[:, :20], instances[:, 23:] = 1, 2
+    object_S = np.full(instances.shape, 0.92, np.float32)
+    object_S[instances > 0] = 0.91
+    object_S[:, :16], object_S[:, 27:] = 0.96, 0.96
+    probability = np.stack([1 - object_S, object_S])
+    monkeypatch.setattr(validation, "predict_probabilities", lambda *_: probability)
+    classes = (instances > 0).astype(np.uint8)
+    unused = Predictor.__new__(Predictor)  # what it would predict is given above
+    target = AnnotatedTarget("a", np.zeros((1, 20, 43)), classes, instances)
+    assert choose_threshold(unused, [target]) < 0.91
+    monkeypatch.setattr(validation, "KEPT_IOU", 0.0)
+    assert choose_threshold(unused, [target]) > 0.92
