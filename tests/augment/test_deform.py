@@ -215,7 +215,7 @@ def test_a_small_tile_bends_no_more_than_a_large_one():
 def test_an_axis_of_one_pixel_has_a_basis_that_sums_to_1():
     for extent, nodes, span in [(1, 3, 1.0), (1, 3, 512.0), (100, 3, 100.0), (7, 5, 512.0)]:
         basis = spline_basis(extent, nodes, span)
-        np.testing.assert_allclose(basis.sum(1), 1, atol=1e-5)
+        np.testing.assert_allclose(basis.sum(0), 1, atol=1e-5)
 
 
 @pytest.mark.parametrize("cubic", [False, True])

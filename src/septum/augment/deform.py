@@ -102,7 +102,7 @@ def deform(
     assert all(size - kept == 2 * m for size, kept, m in zip(tile, target, margins, strict=True))
     # Split the centre into whole pixels and a rest, so that single precision is enough for the
     # map however large the image is.
-    base = np.floor(np.asarray(deformation.centre)).astype(np.int64)
+    base = np.floor(np.asarray(deformation.centre)).astype(np.int32)
     rest = (np.asarray(deformation.centre) - base).astype(np.float32)
     if deformation.displacement is None:
         displacement = np.zeros((len(tile),) + (2,) * len(tile), np.float32)
@@ -119,7 +119,7 @@ def deform(
     kernel(
         *(np.ascontiguousarray(array) for array in (image_CS, classes_S, instances_S)),
         *(base, rest, deformation.matrix.astype(np.float32), displacement, *bases),
-        *(np.asarray(margins), cubic, image_T, classes_T, instances_T),
+        *(np.asarray(margins), 4 if cubic else 2, image_T, classes_T, instances_T),
     )
     return image_T, classes_T, instances_T
 
@@ -132,12 +132,12 @@ def displacement_field(
     field = deformation.displacement
     for axis, (size, span) in enumerate(zip(tile, deformation.span, strict=True), start=1):
         basis = spline_basis(size, field.shape[axis], span)
-        field = np.moveaxis(np.tensordot(field, basis, axes=(axis, 1)), -1, axis)
+        field = np.moveaxis(np.tensordot(field, basis, axes=(axis, 0)), -1, axis)
     return field.astype(np.float32)
 
 
 @functools.lru_cache(maxsize=64)
-def spline_basis(extent: int, nodes: int, span: float) -> Float32[np.ndarray, "extent nodes"]:
+def spline_basis(extent: int, nodes: int, span: float) -> Float32[np.ndarray, "nodes extent"]:
     """Weight of each node at each pixel of an axis: the cubic spline through unit vectors.
 
     Nodes are spread evenly over ``span`` pixels around the centre of the ``extent`` pixels, the
@@ -149,9 +149,9 @@ def spline_basis(extent: int, nodes: int, span: float) -> Float32[np.ndarray, "e
 
     offsets = np.arange(extent) - (extent - 1) / 2
     positions = (offsets / max(span - 1, 1.0) + 0.5) * (nodes - 1)
-    columns = [
+    rows = [
         map_coordinates(unit, positions[None], order=3, mode="mirror") for unit in np.eye(nodes)
     ]
-    basis = np.stack(columns, axis=1).astype(np.float32)
+    basis = np.stack(rows).astype(np.float32)
     basis.setflags(write=False)
     return basis

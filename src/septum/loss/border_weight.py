@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Integer
@@ -21,7 +22,13 @@ from numba import njit
 NEGLIGIBLE = 1e-6
 """Border weights below this share of w0 are 0."""
 
-_FAR = np.float32(1e30)
+RUN = 64
+"""Neighbouring pixels that look for their nearest cells together; a few vector registers' worth."""
+
+_FAR = np.int64(1) << 62  # a key that no cell has: farther than anything, label 0
+_REACH = 1 << 29  # the square of the radius, as the integers below count it
+
+_OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
 
 
 def weight_radius(sigma: float) -> float:
@@ -51,118 +58,114 @@ def border_weight(
         instances_S = np.where(instances_S == 0, 0, ranks_S.reshape(instances_S.shape) + 1)
         assert len(ids) < np.iinfo(np.int32).max
     labels = np.ascontiguousarray(instances_S, dtype=np.int32)
-    reach = weight_radius(sigma)
-    weight = np.zeros(labels.shape, np.float32)
     if w0 == 0 or labels.size == 0:
-        return weight
-
-    # The first axis is walked once in each direction, which carries its two nearest cells along.
-    near = _carry(labels.reshape(labels.shape[0], -1), np.float32(steps[0]), np.float32(reach))
+        return np.zeros(labels.shape, np.float32)
+    # A key is distance · 2³² + label: keys sort by distance, and a vector register holds eight.
+    # Squared distances are counted in fractions of the squared radius, 2⁻²⁹ of it: whole numbers
+    # for square pixels, else exact to 1e-8 of the radius. Nothing is nearer or farther by it.
+    reach = weight_radius(sigma)
+    unit = 2.0 ** math.floor(math.log2(_REACH / reach**2))
+    squares = [
+        np.rint((np.arange(int(reach / step) + 1) * step) ** 2 * unit).astype(np.int64)
+        for step in steps
+    ]
+    nearest, second = _carry(labels.reshape(labels.shape[0], -1), squares[0])
     for axis in range(1, labels.ndim):
-        rows = (math.prod(labels.shape[:axis]), labels.shape[axis], -1)
-        near = _merge(  # type: ignore[call-arg]
-            *(part.reshape(rows) for part in near),
-            labels.reshape(rows),
-            np.float32(steps[axis]),
-            np.float32(reach),
-            axis == labels.ndim - 1,
-        )
-    squared1, squared2 = near[0].reshape(-1), near[2].reshape(-1)
-    _weigh(squared1, squared2, weight.reshape(-1), w0, sigma, reach)
-    return weight
+        rows = (math.prod(labels.shape[:axis]), -1)
+        inner = math.prod(labels.shape[axis + 1 :])
+        _merge(nearest.reshape(rows), second.reshape(rows), inner, squares[axis])
+    weight: np.ndarray = _exponent(nearest.ravel(), second.ravel(), 1 / unit, sigma, reach)
+    np.exp(weight, out=weight)
+    weight *= np.float32(w0)
+    return weight.reshape(labels.shape)
 
 
-@njit(cache=True, nogil=True)
-def _carry(labels, step, reach):  # type: ignore[no-untyped-def]
-    """Two nearest distinct labels along the first axis: squared distance and label of each."""
-    extent, inner = labels.shape
-    d1 = np.full((extent, inner), _FAR, np.float32)
-    d2 = np.full((extent, inner), _FAR, np.float32)
-    l1 = np.zeros((extent, inner), np.int32)
-    l2 = np.zeros((extent, inner), np.int32)
-    for i in range(extent):
-        for j in range(inner):
-            own = labels[i, j]
-            if own != 0:
-                d1[i, j], l1[i, j] = 0.0, own
-            if i > 0:
-                _offer(d1, l1, d2, l2, i, j, d1[i - 1, j] + step, l1[i - 1, j])
-                _offer(d1, l1, d2, l2, i, j, d2[i - 1, j] + step, l2[i - 1, j])
-    for i in range(extent - 2, -1, -1):
-        for j in range(inner):
-            _offer(d1, l1, d2, l2, i, j, d1[i + 1, j] + step, l1[i + 1, j])
-            _offer(d1, l1, d2, l2, i, j, d2[i + 1, j] + step, l2[i + 1, j])
-    for i in range(extent):
-        for j in range(inner):
-            d1[i, j] = d1[i, j] * d1[i, j] if d1[i, j] <= reach else _FAR
-            d2[i, j] = d2[i, j] * d2[i, j] if d2[i, j] <= reach else _FAR
-    return d1, l1, d2, l2
+@njit(**_OPTIONS)
+def _carry(labels, squares):  # type: ignore[no-untyped-def]
+    """Keys of the nearest and the second nearest distinct label along the first axis.
 
-
-@njit(cache=True, nogil=True, inline="always")
-def _offer(d1, l1, d2, l2, i, j, distance, label):  # type: ignore[no-untyped-def]
-    """Enter a candidate into the two nearest distinct labels of pixel (i, j)."""
-    if label == 0 or distance >= d2[i, j]:
-        return
-    if label == l1[i, j]:
-        d1[i, j] = min(d1[i, j], distance)
-    elif distance < d1[i, j]:
-        d2[i, j], l2[i, j] = d1[i, j], l1[i, j]
-        d1[i, j], l1[i, j] = distance, label
-    else:
-        d2[i, j], l2[i, j] = distance, label
-
-
-@njit(cache=True, nogil=True)
-def _merge(d1, l1, d2, l2, labels, step, reach, last):  # type: ignore[no-untyped-def]
-    """Extend the two nearest distinct labels by the middle axis of (outer, extent, inner).
-
-    After the last axis only the background's are wanted.
+    The axis is walked once in each direction, which carries the two nearest labels along.
     """
-    outer, extent, inner = d1.shape
-    e1 = np.full(d1.shape, _FAR, np.float32)
-    e2 = np.full(d1.shape, _FAR, np.float32)
-    m1 = np.zeros(d1.shape, np.int32)
-    m2 = np.zeros(d1.shape, np.int32)
-    window = int(reach / step) + 1
-    for o in range(outer):
+    extent, inner = labels.shape
+    nearest = np.empty((extent, inner), np.int64)
+    second = np.full((extent, inner), _FAR)
+    for i in range(extent):
+        for j in range(inner):
+            label = np.int64(labels[i, j]) & 0xFFFFFFFF
+            nearest[i, j] = label if label != 0 else _FAR
+    pixel = np.int64(1) << 32
+    for i in range(1, extent):
+        _offer(nearest[i], second[i], nearest[i - 1], second[i - 1], pixel)
+    for i in range(extent - 2, -1, -1):
+        _offer(nearest[i], second[i], nearest[i + 1], second[i + 1], pixel)
+    for keys in (nearest, second):
         for i in range(extent):
             for j in range(inner):
-                if last and labels[o, i, j] != 0:
-                    continue
-                b1, b2 = _FAR, _FAR
-                n1, n2 = np.int32(0), np.int32(0)
-                for s in range(window):
-                    across = s * step * s * step
-                    if across >= b2:
-                        break
-                    for side in range(2):
-                        k = i - s if side == 0 else i + s
-                        if k < 0 or k >= extent or (side == 1 and s == 0):
-                            continue
-                        for second in range(2):
-                            label = l2[o, k, j] if second else l1[o, k, j]
-                            if label == 0:
-                                break
-                            distance = across + (d2[o, k, j] if second else d1[o, k, j])
-                            if distance >= b2:
-                                break  # the second is no nearer than the first
-                            if label == n1:
-                                b1 = min(b1, distance)
-                            elif distance < b1:
-                                b2, n2 = b1, n1
-                                b1, n1 = distance, label
-                            else:
-                                b2, n2 = distance, label
-                e1[o, i, j], m1[o, i, j] = b1, n1
-                e2[o, i, j], m2[o, i, j] = b2, n2
-    return e1, m1, e2, m2
+                count = keys[i, j] >> 32
+                label = keys[i, j] & 0xFFFFFFFF
+                keys[i, j] = (squares[count] << 32) + label if count < len(squares) else _FAR
+    return nearest, second
 
 
-@njit(cache=True, nogil=True)
-def _weigh(squared1, squared2, weight, w0, sigma, reach):  # type: ignore[no-untyped-def]
-    for i in range(weight.size):
-        if squared1[i] > 0 and squared2[i] < _FAR:
-            total = math.sqrt(squared1[i]) + math.sqrt(squared2[i])
-            if total <= reach:
-                weight[i] = w0 * math.exp(-total * total / (2.0 * sigma * sigma))
+@njit(**_OPTIONS)
+def _offer(nearest, second, other_nearest, other_second, farther):  # type: ignore[no-untyped-def]
+    """Enter the two nearest labels of other pixels, ``farther`` away, into those of a row.
+
+    Without branches, so that the compiler makes vector instructions of it.
+    """
+    for j in range(len(nearest)):
+        mine, theirs = nearest[j], other_nearest[j] + farther
+        first = min(mine, theirs)
+        rest = max(mine, theirs)
+        best = rest if (rest ^ first) & 0xFFFFFFFF else _FAR
+        rest = second[j]
+        best = min(best, rest if (rest ^ first) & 0xFFFFFFFF else _FAR)
+        rest = other_second[j] + farther
+        best = min(best, rest if (rest ^ first) & 0xFFFFFFFF else _FAR)
+        nearest[j], second[j] = first, best
+
+
+@njit(**_OPTIONS)
+def _merge(nearest, second, inner, squares):  # type: ignore[no-untyped-def]
+    """Extend the keys, in place, by the next axis of (outer, extent · inner).
+
+    Neighbours along that axis are ``inner`` places apart. Runs of ``RUN`` places look outwards
+    together, until no neighbour can be among the two nearest of any of them. On the last axis
+    cells no longer matter, only the background's keys are wanted.
+    """
+    outer, places = nearest.shape
+    last, pixel = inner == 1, np.int64(1) << 32
+    window = min(len(squares), places // inner)
+    margin = (window - 1) * inner  # around a row, so that no neighbour is outside
+    row = slice(margin, margin + places)
+    nearest_row = np.full(places + 2 * margin, _FAR)
+    second_row = np.full(places + 2 * margin, _FAR)
+    for o in range(outer):
+        nearest_row[row], second_row[row] = nearest[o], second[o]
+        for start in range(0, places, RUN):
+            run = slice(start, min(start + RUN, places))
+            keys1, keys2 = nearest[o, run], second[o, run]
+            for s in range(1, window):
+                farther = squares[s] << 32
+                farthest = np.int64(0)
+                for j in range(len(keys2)):
+                    settled = last and keys1[j] < pixel  # on a cell, where no weight is wanted
+                    farthest = max(farthest, np.int64(0) if settled else keys2[j])
+                if farther >= farthest:
+                    break
+                for offset in (-s * inner, s * inner):
+                    at = margin + start + offset
+                    to = at + len(keys1)
+                    _offer(keys1, keys2, nearest_row[at:to], second_row[at:to], farther)
+
+
+@njit(**_OPTIONS)
+def _exponent(nearest, second, unit, sigma, reach):  # type: ignore[no-untyped-def]
+    """−(d1 + d2)² / 2σ², and −∞ on cells and beyond the reach."""
+    exponent = np.empty(len(nearest), np.float32)
+    for i in range(len(nearest)):
+        squared1, squared2 = nearest[i] >> 32, second[i] >> 32
+        total = np.sqrt(squared1 * unit) + np.sqrt(squared2 * unit)
+        near = squared1 > 0 and total <= reach
+        exponent[i] = -total * total / (2 * sigma * sigma) if near else -np.inf
+    return exponent
