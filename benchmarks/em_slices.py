@@ -28,7 +28,7 @@ from septum.evaluation.scores import score_image
 from septum.model import Model, load_model
 from septum.prediction.overlap_tile import predict_mask, predict_probabilities, prepare
 from septum.recipe import load_recipe
-from septum.training.job import load_data
+from septum.training.data import load_data
 from septum.training.loop import train
 from septum.training.run_folder import RunFolder
 

@@ -76,7 +76,8 @@ def train(
     from septum.training.loop import train
 
     run = train(data, out, chosen, resume=resume, hours=hours, device=device)
-    print(f"report: {write_report(run, data)}")
+    if run.writes:
+        print(f"report: {write_report(run, data)}")
 
 
 @app.command()

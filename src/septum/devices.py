@@ -1,15 +1,24 @@
-"""What the machine has: device, precision, memory format, allocator."""
+"""What the machine has: device, precision, memory format, allocator, and ranks beside this one.
+
+The only file that imports torch.distributed.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import functools
+import os
 import sys
-from typing import Literal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
+import torch.distributed as dist
+from torch import Tensor, nn
 
-from septum.errors import RecipeError
+from septum.errors import RankError, RecipeError
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -98,3 +107,96 @@ def describe_machine() -> dict[str, str | int]:
     if torch.cuda.is_available():
         machine["gpu"] = torch.cuda.get_device_name(0)
     return machine
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The processes that train together; this one is number ``rank`` of ``count``."""
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this process is the one that writes and speaks."""
+        return self.rank == 0
+
+    def share(self, batch: int) -> range:
+        """The samples of a batch that are this rank's; sizes differ by one at most."""
+        return range(
+            batch * self.rank // self.count,
+            batch * (self.rank + 1) // self.count,
+        )
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """The sum over all ranks, element by element; gradients are summed likewise."""
+        return tensor if self.count == 1 else _SumOverRanks.apply(tensor)  # type: ignore[no-untyped-call]
+
+    def gather(self, mine: Any) -> list[Any]:
+        """Every rank's object, in the order of the ranks, on every rank."""
+        if self.count == 1:
+            return [mine]
+        gathered = [None] * self.count
+        dist.all_gather_object(gathered, mine)
+        return gathered
+
+    def wait(self) -> None:
+        """Return when all ranks have come here."""
+        self.gather(None)
+
+    def parallel(self, network: nn.Module) -> nn.Module:
+        """``network`` so wrapped that its gradients become means over the ranks."""
+        if self.count == 1:
+            return network
+        # Statistics of batch normalisation are equal already: see network.batch_norm.
+        return nn.parallel.DistributedDataParallel(network, broadcast_buffers=False)
+
+
+class _SumOverRanks(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        total = tensor.contiguous().clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].contiguous().clone()
+        dist.all_reduce(total)
+        return total
+
+
+@contextmanager
+def joined_ranks(name: str = "auto") -> Iterator[tuple[Ranks, torch.device]]:
+    """The ranks that torchrun started, of which this process is one, and this one's device.
+
+    Without torchrun there is one rank. The backend is NCCL on GPUs, gloo elsewhere; ``auto`` and
+    ``cuda`` give each rank of a node the GPU of its local number. When another rank dies, the
+    failing exchange is raised as RankError.
+    """
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count == 1:
+        yield Ranks(), choose_device(name)
+        return
+    device = choose_device(name)
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Ranks(dist.get_rank(), count), device
+    except (dist.DistBackendError, dist.DistNetworkError, RuntimeError) as error:
+        if not _is_lost_connection(error):
+            raise
+        raise RankError(
+            f"rank {dist.get_rank()} of {count}: another rank has ended, so this one ends too"
+        ) from error
+    finally:
+        dist.destroy_process_group()
+
+
+def _is_lost_connection(error: BaseException) -> bool:
+    if isinstance(error, dist.DistError):
+        return True
+    words = ("gloo", "connection", "nccl", "timed out")
+    return any(word in str(error).lower() for word in words)

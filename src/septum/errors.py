@@ -11,6 +11,7 @@
     │   ├── RunFolderError          the output folder is in use, incomplete, or of another recipe
     │   └── SaveError               the disk is full or the folder cannot be written
     ├── TrainingError               1: the computation itself failed (a loss that is not finite)
+    │   └── RankError               1: another rank of this run has ended
     └── Interrupted                 130: Ctrl-C; everything is saved
 
 A message says what is wrong, in which file, what was expected, and what mends it, in one line.
@@ -65,6 +66,10 @@ class SaveError(UserError):
 
 class TrainingError(SeptumError):
     """Training cannot go on; the last good model is kept."""
+
+
+class RankError(TrainingError):
+    """Another of the processes that train together has ended."""
 
 
 class Interrupted(SeptumError):  # noqa: N818 (not an error, a wish)

@@ -170,7 +170,8 @@ def test_what_the_user_named_stays_text_and_commands_are_quoted(
 
 
 def test_a_run_that_has_only_begun_is_reported(data: Path, tmp_path: Path, tiny: Recipe) -> None:
-    run = create_run(tmp_path / "run", tiny)
+    run = RunFolder(tmp_path / "run")
+    create_run(run, tiny)
     page = write_report(run).read_text("utf-8")
     assert "Nothing has been logged yet" in text(page)
     assert "No model has been kept yet" in text(page)

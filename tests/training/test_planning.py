@@ -12,7 +12,8 @@ import torch
 
 from septum.recipe import Recipe, load_recipe
 from septum.training import planning
-from septum.training.job import Job, load_data
+from septum.training.data import load_data
+from septum.training.job import Job
 from septum.training.loop import train
 from septum.training.run_folder import RunFolder
 

@@ -66,7 +66,7 @@ def test_a_batch_is_the_samples_of_its_step() -> None:
     import torch
 
     drawn = sampler([cells(number) for number in range(3)])
-    names, image_NCS, classes_NS, weights_NS = drawn.batch(5, torch.device("cpu"))
+    names, image_NCS, classes_NS, weights_NS = drawn.batch(5, range(2), torch.device("cpu"))
     for index in range(2):
         sample = drawn.sample(5, index)
         assert names[index] == sample.name

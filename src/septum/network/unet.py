@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from septum.geometry import Footprint, unet_footprint
 from septum.recipe import Network
@@ -46,7 +48,7 @@ class UNet(nn.Module):
         )
         self.expand = nn.ModuleList(Level(section, 2 * width, width) for width in widths[:-1])
         self.score = _convolution(section.dimensions)(section.width, outputs, 1)
-        self.dropout = nn.Dropout(section.dropout)
+        self.dropout = SampleDropout(section.dropout)
         initialize(self)
 
     def forward(self, image: Float[Tensor, "n c *s"]) -> Float[Tensor, "n k *t"]:
@@ -57,7 +59,7 @@ class UNet(nn.Module):
         for level, convolve in enumerate(self.contract):
             features = convolve(features if level == 0 else pool(features, 2))
             if level >= depth - 1:  # "at the end of the contracting path"
-                features = self.dropout(features)
+                features = self.dropout(features, level)
             if level < depth:
                 skips.append(features)
         for level in reversed(range(depth)):
@@ -116,6 +118,30 @@ class Raise(nn.Module):
         return features
 
 
+class SampleDropout(nn.Module):
+    """Dropout (Srivastava et al. 2014) that draws for each sample by that sample's own seed.
+
+    So a sample's mask depends neither on the samples beside it nor on which rank computes it.
+    ``seeds``: one for each sample of the next batch; None: torch's generator, as ``nn.Dropout``.
+    """
+
+    def __init__(self, probability: float) -> None:
+        super().__init__()
+        self.probability = probability
+        self.seeds: Sequence[int] | None = None
+
+    def forward(self, features: Float[Tensor, "n c *s"], level: int) -> Float[Tensor, "n c *s"]:
+        if not self.training or self.probability == 0 or self.seeds is None:
+            return F.dropout(features, self.probability, self.training)
+        keep = 1 - self.probability
+        scale = torch.empty_like(features)
+        for sample, seed in zip(scale, self.seeds, strict=True):
+            generator = torch.Generator(features.device).manual_seed((seed + level) % 2**63)
+            drawn = torch.rand(sample.shape, generator=generator, device=features.device)
+            sample.copy_((drawn < keep) / keep)
+        return features * scale
+
+
 def crop_centre(features: Tensor, extents: Any) -> Tensor:
     """The central part of the spatial axes of ``features`` (N, C, S)."""
     for axis, extent in enumerate(extents, start=2):
@@ -155,7 +181,7 @@ def fold_batch_norm(network: UNet) -> UNet:
         layers = list(level.children())
         folded: list[nn.Module] = []
         for layer in layers:
-            if isinstance(layer, nn.BatchNorm2d | nn.BatchNorm3d):
+            if isinstance(layer, _BatchNorm):
                 folded[-1] = fuse_conv_bn_eval(folded[-1], layer)  # type: ignore[type-var]
             else:
                 folded.append(layer)

@@ -17,7 +17,7 @@ from septum.geometry import unet_footprint
 from septum.model import Model, load_model
 from septum.prediction.overlap_tile import predict_mask, predict_probabilities, prepare
 from septum.recipe import Recipe
-from septum.training.job import Data, load_data
+from septum.training.data import Data, load_data
 from septum.training.run_folder import RunFolder
 from septum.training.samples import Sampler, class_weights, training_images
 from septum.training.validation import AnnotatedTarget, annotated_targets

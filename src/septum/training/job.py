@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import copy
-import functools
-import hashlib
 import math
 import time
-from dataclasses import dataclass
-from pathlib import Path
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
+from torch.nn.parallel import DistributedDataParallel
 
 from septum import __version__
-from septum.annotation.labels import LabelMeaning, find_meaning
-from septum.annotation.pairs import Annotated, find_pairs, load_pairs, split_validation
-from septum.devices import channels_last, choose_dtype, describe_machine
-from septum.errors import RunFolderError
-from septum.images.intensity_range import IntensityRange, fit_intensity_range
+from septum.devices import Ranks, channels_last, choose_dtype, describe_machine
+from septum.errors import RecipeError, RunFolderError
 from septum.model import Model, build_network, load_model
+from septum.network.batch_norm import share_batch_norm
 from septum.network.unet import UNet
 from septum.prediction.overlap_tile import prepare
 from septum.recipe import Recipe
+from septum.training.data import Data
+from septum.training.loss_record import LossRecord
 from septum.training.optimization import build_optimizer, optimizer_tensors, restore_optimizer
 from septum.training.run_folder import RunFolder
 from septum.training.samples import Sampler, class_weights, training_images
@@ -35,54 +33,25 @@ from septum.training.validation import (
 )
 
 
-@dataclass(frozen=True, eq=False)
-class Data:
-    """The annotated images of a run, split, with what was learnt about them before training."""
-
-    path: Path
-    training: list[Annotated]
-    validation: list[Annotated]
-    meaning: LabelMeaning
-    intensity: IntensityRange
-
-    @property
-    def channels(self) -> int:
-        return len(self.training[0].image_CS)
-
-    @functools.cached_property
-    def fingerprints(self) -> dict[str, str]:
-        """Of each side of the split: changes if any image, label or name there does."""
-        return {"data": _fingerprint(self.training), "validation": _fingerprint(self.validation)}
-
-
-def _fingerprint(annotated: list[Annotated]) -> str:
-    digest = hashlib.sha256()
-    for item in annotated:
-        digest.update(item.name.encode())
-        digest.update(item.image_CS.tobytes())
-        digest.update(item.labels_S.tobytes())
-    return digest.hexdigest()
-
-
-def load_data(path: Path, recipe: Recipe) -> Data:
-    """Find, read, check and split the annotated images; raises InputError and its kinds."""
-    annotated = load_pairs(find_pairs(path), recipe.network.dimensions)
-    meaning = find_meaning(((item.name, item.labels_S) for item in annotated), recipe.labels)
-    names = [item.name for item in annotated]
-    train_indices, validation_indices = split_validation(names, recipe.validation)
-    training = [annotated[index] for index in train_indices]
-    intensity = fit_intensity_range((item.image_CS for item in training), recipe.intensity)
-    return Data(
-        path, training, [annotated[index] for index in validation_indices], meaning, intensity
-    )
-
-
 class Job:
     """A run in memory. ``step`` steps are done; the loop moves it on, the methods keep records."""
 
-    def __init__(self, run: RunFolder, recipe: Recipe, data: Data, device: torch.device) -> None:
+    def __init__(
+        self,
+        run: RunFolder,
+        recipe: Recipe,
+        data: Data,
+        device: torch.device,
+        ranks: Ranks = Ranks(),  # noqa: B008 (frozen)
+    ) -> None:
         section = recipe.training
-        self.run, self.recipe, self.data, self.device = run, recipe, data, device
+        if section.batch < ranks.count:
+            raise RecipeError(
+                f"training.batch = {section.batch} cannot be divided among {ranks.count} ranks; "
+                f"start fewer, or --set training.batch={ranks.count}"
+            )
+        self.run, self.recipe, self.data = run, recipe, data
+        self.device, self.ranks = device, ranks
         self.dtype = choose_dtype(section.precision, device)
         torch.manual_seed(section.seed % 2**63)  # torch takes no larger one
         network = build_network(recipe.network, data.channels, data.meaning.class_count)
@@ -91,6 +60,8 @@ class Job:
             device=device, memory_format=channels_last(recipe.network.dimensions)
         )  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network) if section.weight_average else None
+        share_batch_norm(self.network, ranks)
+        self.parallel = ranks.parallel(self.network)
         self.optimizer = build_optimizer(self.network.parameters(), section)
 
         images = training_images(data.training, data.meaning, data.intensity)
@@ -106,7 +77,7 @@ class Job:
         self.step = 0
         self.best: dict[str, Any] = {}
         self.latest: dict[str, Any] = {}
-        self._losses: list[float] = []
+        self.losses = LossRecord(device, ranks)
         self._rate = 0.0
         self._clock = time.monotonic()
         self._saved = time.monotonic()
@@ -132,10 +103,15 @@ class Job:
             f"{str(self.dtype).removeprefix('torch.')} on {self.device}; {begin}",
         ]
 
-    def count(self, loss: float, rate: float) -> None:
-        """Note one finished step."""
+    def exchange_gradients(self, now: bool) -> AbstractContextManager[None]:
+        """Within this, a backward pass sums gradients over the ranks, or (not ``now``) does not."""
+        if now or not isinstance(self.parallel, DistributedDataParallel):
+            return nullcontext()
+        return self.parallel.no_sync()
+
+    def count(self, rate: float) -> None:
+        """One more step is done."""
         self.step += 1
-        self._losses.append(loss)
         self._rate = rate
 
     @property
@@ -145,19 +121,19 @@ class Job:
 
     def log_training(self) -> None:
         """Write the mean loss since the last such record."""
-        if not self._losses:
+        loss = self.losses.take_mean()
+        if loss is None:
             return
         self.run.append(
             {
                 "kind": "training",
                 "step": self.step,
                 "epoch": self.step / self.steps_per_epoch,
-                "loss": sum(self._losses) / len(self._losses),
+                "loss": loss,
                 "learning_rate": self._rate,
                 "seconds": round(self.seconds, 2),
             }
         )
-        self._losses = []
 
     def validation_is_due(self) -> bool:
         """Whether the steps done so far call for a validation."""
@@ -166,7 +142,7 @@ class Job:
     def validate(self) -> dict[str, Any]:
         """Score the validation images, write the record, keep the model if it is the best."""
         predictor = prepare(self.model(), self.device)
-        scores = validate(predictor, self.targets, self.recipe.loss, self.sampler.weigh)
+        scores = validate(predictor, self.targets, self.recipe.loss, self.sampler.weigh, self.ranks)
         measure = self.recipe.training.keep_best
         value = scores.get(measure, scores["loss"])
         better = not self.best or value < self.best[measure]
@@ -210,6 +186,7 @@ class Job:
         """Save all that is needed to go on, unless that was done a moment ago."""
         if not now and time.monotonic() - self._saved < self.recipe.training.save_seconds:
             return
+        self.losses.settle()
         tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
         if self.average is not None:
             tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
@@ -218,7 +195,7 @@ class Job:
             "step": self.step,
             "best": self.best,
             "latest": self.latest,
-            "losses": self._losses,
+            "losses": self.losses.values,
             "rate": self._rate,
             "seconds": self.seconds,
             **self.data.fingerprints,
@@ -249,12 +226,17 @@ class Job:
             self.average.load_state_dict(_part(tensors, "average."))
         restore_optimizer(self.optimizer, tensors)
         self.step, self.best, self.latest = counters["step"], counters["best"], counters["latest"]
-        self._losses, self._rate = counters["losses"], counters["rate"]
+        self.losses.values, self._rate = counters["losses"], counters["rate"]
         self._clock = time.monotonic() - counters["seconds"]
         self.run.rewind_history(self.step)
 
     def finish(self) -> str:
-        """Choose thresholds on training images, write both models; says in words what came out."""
+        """Choose thresholds on training images, write both models; says in words what came out.
+
+        The first rank does that; the others are done.
+        """
+        if not self.ranks.first:
+            return ""
         last = self.model()
         best = last if self.best["step"] == self.step else load_model(self.run.best)
         last = self._with_threshold(last)

@@ -7,13 +7,20 @@ from pathlib import Path
 
 import torch
 
-from septum.devices import choose_device, raise_allocator_thresholds
-from septum.errors import Interrupted, RecipeError
+from septum.devices import Ranks, joined_ranks, raise_allocator_thresholds
+from septum.errors import Interrupted, RankError, RecipeError
 from septum.recipe import Recipe, load_recipe
+from septum.training.data import load_data
 from septum.training.interruption import Interruption
-from septum.training.job import Job, load_data
+from septum.training.job import Job
 from septum.training.planning import plan_steps
-from septum.training.run_folder import RunFolder, check_same_recipe, create_run, write_recipe
+from septum.training.run_folder import (
+    RunFolder,
+    check_same_recipe,
+    create_run,
+    refuse_a_run,
+    write_recipe,
+)
 from septum.training.step import train_step
 from septum.training.tracking import Progress, describe_validation
 
@@ -34,59 +41,86 @@ def train(
 
     ``recipe`` None: the one that the folder holds (with ``resume``), otherwise ``default``.
     ``hours`` measures a few steps first and then plans their number so that the run takes about
-    that long; the plan is written into the run's recipe. Raises the errors of ``septum.errors``;
-    Interrupted after Ctrl-C or SIGTERM, when the state has been saved.
+    that long; the plan is written into the run's recipe. Under torchrun each process is a rank:
+    the ranks divide the batch, and the first writes and speaks. Raises the errors of
+    ``septum.errors``; Interrupted after Ctrl-C or SIGTERM, when the state has been saved.
     """
     raise_allocator_thresholds()
-    job = open_job(Path(data), Path(out), recipe, resume, hours, choose_device(device))
-    with Interruption() as interruption, Progress(job.steps, job.step) as progress:
+    data, out = Path(data), Path(out)
+    again = f"septum train {shlex.quote(str(data))} --out {shlex.quote(str(out))} --resume"
+    try:
+        with joined_ranks(device) as (ranks, own_device):
+            job = open_job(
+                data, RunFolder(out, ranks.first), recipe, resume, hours, own_device, ranks
+            )
+            run_steps(job, again)
+    except RankError as error:
+        raise RankError(
+            f"{error}; what was saved is kept, on any number of ranks: {again}"
+        ) from error
+    return job.run
+
+
+def run_steps(job: Job, again: str) -> None:
+    """From where ``job`` is to its end; ``again`` is the command that goes on after Ctrl-C."""
+    ranks = job.ranks
+    with Interruption() as interruption, Progress(job.steps, job.step, ranks.first) as progress:
         for line in job.description:
             progress.say(line)
         while job.step < job.steps:
-            loss = train_step(job)
-            progress.advance(job.step, loss)
+            train_step(job)
+            progress.advance(job.step, job.losses.last)
             if job.step % LOG_STEPS == 0 or job.validation_is_due():
                 job.log_training()
             if job.validation_is_due():
                 progress.say(describe_validation(job.validate()))
             job.save()
-            if interruption.requested and job.step < job.steps:
+            # One rank's wish is every rank's: all stop after the same step.
+            if job.losses.settled and any(ranks.gather(interruption.requested)):
+                if job.step == job.steps:
+                    break
                 job.save(now=True)
                 raise Interrupted(
                     f"stopped at step {job.step} of {job.steps}; everything is saved; go on with: "
-                    f"septum train {shlex.quote(str(data))} --out {shlex.quote(str(out))} --resume"
+                    f"{again}"
                 )
         progress.say(job.finish())
-    return job.run
 
 
 def open_job(
     data: Path,
-    out: Path,
+    run: RunFolder,
     recipe: Recipe | None,
     resume: bool,
     hours: float | None,
     device: torch.device,
+    ranks: Ranks,
 ) -> Job:
-    """Start a run, or take up the one in ``out``; the data is checked before a folder is made."""
-    run = RunFolder(out)
+    """Start a run, or take up the one in its folder; the data is checked before a folder is made.
+
+    A mistake that the first rank finds ends the others too: they wait for it here.
+    """
     if resume and run.holds_a_run():
         if hours is not None:
             raise RecipeError(
-                f"{out}: the number of steps was planned when this run began; resume without "
+                f"{run.path}: the number of steps was planned when this run began; resume without "
                 "--hours, or with --set training.steps=N for more"
             )
         recipe = check_same_recipe(run, recipe) if recipe is not None else run.recipe()
-        job = Job(run, recipe, load_data(data, recipe), device)
+        job = Job(run, recipe, load_data(data, recipe), device, ranks)
         job.restore()
+        ranks.wait()  # all have read the state that the first may now replace
         write_recipe(run, recipe)
         return job
     recipe = load_recipe("default") if recipe is None else recipe
     if run.holds_a_run():
-        create_run(out, recipe)  # refuses
+        refuse_a_run(run)
     loaded = load_data(data, recipe)
     if hours is not None:
-        recipe = plan_steps(Job(run, recipe, loaded, device), hours)
-    job = Job(run, recipe, loaded, device)
-    create_run(out, recipe)
+        planned = plan_steps(Job(run, recipe, loaded, device, ranks), hours)
+        recipe = ranks.gather(planned)[0]
+    job = Job(run, recipe, loaded, device, ranks)
+    ranks.wait()  # all have seen that the folder holds no run yet
+    if ranks.first:
+        create_run(run, recipe)
     return job

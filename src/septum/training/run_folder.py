@@ -6,7 +6,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -28,6 +28,8 @@ class RunFolder:
     """
 
     path: Path
+    writes: bool = True
+    """False for all ranks but the first: their methods that write do nothing."""
 
     @property
     def best(self) -> Path:
@@ -78,6 +80,8 @@ class RunFolder:
 
     def append(self, record: dict[str, Any]) -> None:
         """Add one record to the history."""
+        if not self.writes:
+            return
         try:
             with self.history_file.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
@@ -86,20 +90,26 @@ class RunFolder:
 
     def rewind_history(self, step: int) -> None:
         """Drop the records after ``step``: a run that goes on from there writes them again."""
+        if not self.writes:
+            return
         kept = [record for record in self.history() if record["step"] <= step]
         with replace_file(self.history_file) as temporary:
             temporary.write_text("".join(json.dumps(record) + "\n" for record in kept), "utf-8")
 
     def save_best(self, model: Model) -> None:
         """Replace the model that the run is known by."""
-        save_model(self.best, model)
+        if self.writes:
+            save_model(self.best, model)
 
     def save_last(self, model: Model) -> None:
         """Replace the model of the last step, whether or not it is the best."""
-        save_model(self.last, model)
+        if self.writes:
+            save_model(self.last, model)
 
     def save_state(self, tensors: dict[str, torch.Tensor], counters: dict[str, Any]) -> None:
         """Write all that is needed to go on, in one file: it cannot disagree with itself."""
+        if not self.writes:
+            return
         try:
             self.state_file.parent.mkdir(exist_ok=True)
         except OSError as error:
@@ -127,15 +137,13 @@ class RunFolder:
         return tensors, counters
 
 
-def create_run(path: Path, recipe: Recipe) -> RunFolder:
+def create_run(run: RunFolder, recipe: Recipe) -> None:
     """Start a run's folder; raises RunFolderError if it holds one already, SaveError."""
-    run = RunFolder(path)
+    path = run.path
     if path.exists() and not path.is_dir():
         raise RunFolderError(f"{path}: is a file; name a folder for the run")
     if run.holds_a_run():
-        raise RunFolderError(
-            f"{path}: holds a run already; add --resume to go on with it, or choose another --out"
-        )
+        refuse_a_run(run)
     try:
         path.mkdir(parents=True, exist_ok=True)
         if not os.access(path, os.W_OK):
@@ -143,11 +151,19 @@ def create_run(path: Path, recipe: Recipe) -> RunFolder:
     except OSError as error:
         raise SaveError(f"{path}: cannot be made a run's folder: {error.strerror}") from error
     write_recipe(run, recipe)
-    return run
+
+
+def refuse_a_run(run: RunFolder) -> NoReturn:
+    """Raise RunFolderError: this folder is in use."""
+    raise RunFolderError(
+        f"{run.path}: holds a run already; add --resume to go on with it, or choose another --out"
+    )
 
 
 def write_recipe(run: RunFolder, recipe: Recipe) -> None:
     """Write the complete recipe, ready to be trained with again."""
+    if not run.writes:
+        return
     with replace_file(run.recipe_file) as temporary:
         temporary.write_text(dump_recipe(recipe), "utf-8")
 

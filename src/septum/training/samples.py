@@ -136,9 +136,14 @@ class Sampler:
             weights_S += np.where(classes_S == IGNORE, np.float32(0), border_S)
         return weights_S
 
-    def batch(self, step: int, device: torch.device) -> tuple[list[str], Tensor, Tensor, Tensor]:
-        """The names of the images, and images (N, C, S), classes (N, S), weights (N, S)."""
-        samples = [self.sample(step, index) for index in range(self.training.batch)]
+    def batch(
+        self, step: int, indices: Sequence[int], device: torch.device
+    ) -> tuple[list[str], Tensor, Tensor, Tensor]:
+        """Tiles ``indices`` of the batch of ``step``.
+
+        The names of their images, and images (N, C, S), classes (N, S), weights (N, S).
+        """
+        samples = [self.sample(step, index) for index in indices]
         image_NCS = torch.from_numpy(np.stack([sample.image_CS for sample in samples]))
         classes_NS = torch.from_numpy(np.stack([sample.classes_S for sample in samples]))
         weights_NS = torch.from_numpy(np.stack([sample.weights_S for sample in samples]))

@@ -14,8 +14,9 @@ LINE_SECONDS = 15.0
 class Progress:
     """Shows step, loss and time left; a context manager. Writes to standard error only."""
 
-    def __init__(self, steps: int, first: int = 0) -> None:
+    def __init__(self, steps: int, first: int = 0, speaks: bool = True) -> None:
         self.steps = steps
+        self._speaks = speaks
         self.step = first
         self._first = first
         self._start = self._shown = time.monotonic()
@@ -23,7 +24,7 @@ class Progress:
         self._task: Any = None
 
     def __enter__(self) -> Progress:
-        if sys.stderr.isatty():
+        if self._speaks and sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
             from rich.progress import Progress as Bar
@@ -60,6 +61,8 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Print one line, above the bar if there is one."""
+        if not self._speaks:
+            return
         if self._bar is not None:
             self._bar.console.print(text, highlight=False, markup=False)
         else:

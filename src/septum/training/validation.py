@@ -10,6 +10,7 @@ import torch
 
 from septum.annotation.labels import IGNORE, LabelMeaning, to_target
 from septum.annotation.pairs import Annotated
+from septum.devices import Ranks
 from septum.errors import TrainingError
 from septum.evaluation.partitions import best_threshold, rand_error
 from septum.evaluation.pixels import class_iou, iou, mean_of_objects
@@ -51,16 +52,23 @@ def annotated_targets(
 
 
 def validate(
-    predictor: Predictor, targets: Sequence[AnnotatedTarget], section: Loss, weigh: Weigh
+    predictor: Predictor,
+    targets: Sequence[AnnotatedTarget],
+    section: Loss,
+    weigh: Weigh,
+    ranks: Ranks = Ranks(),  # noqa: B008 (frozen)
 ) -> dict[str, float]:
     """Mean over whole images of loss, pixel_error, iou and, for two classes, rand_error.
 
     ``loss`` is the training loss, with its weights, so that the two curves can be compared;
     ``pixel_error`` the share of wrong pixels, at probability 0.5 for two classes; ``iou`` the
     mean over the classes above 0; ``rand_error`` the smallest over ``THRESHOLDS``. Ignored
-    pixels are left out everywhere. Raises TrainingError where the network's output is not finite.
+    pixels are left out everywhere. Each rank scores its share of the images, and all ranks
+    return the mean over all images. Raises TrainingError where the network's output is not finite.
     """
-    rows = [_score(predictor, target, section, weigh) for target in targets]
+    mine = [targets[index] for index in ranks.share(len(targets))]
+    scored = ranks.gather([_score(predictor, target, section, weigh) for target in mine])
+    rows = [row for rows in scored for row in rows]
     return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
 
 
