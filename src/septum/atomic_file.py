@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import secrets
 from collections.abc import Iterator
@@ -22,8 +23,7 @@ def replace_file(path: Path) -> Iterator[Path]:
     A symbolic link is followed: the file that it points to is replaced, not the link.
     """
     target = Path(os.path.realpath(path))
-    name = f".{target.name[:64]}.{secrets.token_hex(4)}{target.suffix}"
-    temporary = target.with_name(name)
+    temporary = target.with_name(f".{target.name[:64]}.{secrets.token_hex(4)}{target.suffix}")
     try:
         if target.is_dir():
             raise SaveError(f"{path}: cannot be written: it is a folder; name a file")
@@ -39,6 +39,18 @@ def replace_file(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove the temporary files that processes killed while they wrote ``path`` left behind.
+
+    Only for a file that no other process may be writing.
+    """
+    target = Path(os.path.realpath(path))
+    name, suffix = glob.escape(target.name[:64]), glob.escape(target.suffix)
+    for leftover in target.parent.glob(f".{name}.{'[0-9a-f]' * 8}{suffix}"):
+        with suppress(OSError):
+            leftover.unlink()
 
 
 def _sync(path: Path) -> None:

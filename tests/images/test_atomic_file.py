@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from septum.atomic_file import replace_file
+from septum.atomic_file import remove_leftovers, replace_file
 from septum.errors import SaveError
 
 
@@ -73,3 +73,21 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
         temporary.write_text("new")
     assert link.is_symlink()
     assert target.read_text() == "new"
+
+
+def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a[1]-*.txt"
+    left = []
+    for _ in range(2):
+        with replace_file(path) as temporary:
+            temporary.write_text("x")
+            left.append(temporary)
+    for leftover in left:
+        leftover.write_text("half")
+    others = [
+        tmp_path / n for n in ("a[1]-*.txt", ".a[1]-*.txt.0123.txt", ".a1-b.txt.01234567.txt")
+    ]
+    for other in others:
+        other.write_text("kept")
+    remove_leftovers(path)
+    assert names(tmp_path) == sorted(other.name for other in others)

@@ -108,6 +108,7 @@ def open_job(
             )
         recipe = check_same_recipe(run, recipe) if recipe is not None else run.recipe()
         job = Job(run, recipe, load_data(data, recipe), device, ranks)
+        run.remove_leftovers()
         job.restore()
         ranks.wait()  # all have read the state that the first may now replace
         write_recipe(run, recipe)

@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from septum.atomic_file import replace_file
+from septum.atomic_file import remove_leftovers, replace_file
 from septum.errors import RecipeError, RunFolderError, SaveError
 from septum.model import Model, save_model
 from septum.recipe import Recipe, dump_recipe, load_recipe
@@ -120,6 +120,13 @@ class RunFolder:
         data = save(plain, metadata={"septum_resume": json.dumps(counters)})
         with replace_file(self.state_file) as temporary:
             temporary.write_bytes(data)
+
+    def remove_leftovers(self) -> None:
+        """Remove what a process that was killed while it saved here left behind."""
+        if self.writes:
+            files = (self.best, self.last, self.recipe_file, self.history_file, self.state_file)
+            for path in (*files, self.report):
+                remove_leftovers(path)
 
     def load_state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
         """What ``save_state`` wrote, or None if the run was stopped before its first save."""
