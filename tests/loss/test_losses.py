@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from septum.annotation.labels import IGNORE
 from septum.loss.losses import segmentation_loss, soft_dice_loss, weighted_cross_entropy
 from septum.recipe import Loss
-from septum.training.samples import TrainingImage, class_weights
+from septum.training.images import TrainingImage
+from septum.training.samples import class_weights
 
 KINDS = ["cross_entropy", "dice", "cross_entropy_dice"]
 

@@ -13,7 +13,8 @@ from septum.geometry import Footprint, unet_footprint
 from septum.loss.border_weight import border_weight
 from septum.recipe import Augment, Loss, Training
 from septum.training import samples
-from septum.training.samples import Sample, Sampler, TrainingImage, class_weights
+from septum.training.images import TrainingImage
+from septum.training.samples import Sample, Sampler, class_weights
 
 SAME, VALID = unet_footprint(1, "same"), unet_footprint(2, "valid")
 BEND = Augment(elastic_sigma=4, brightness=0.2, contrast=0.2, gamma=0.2, noise=0.1)

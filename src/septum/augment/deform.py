@@ -51,6 +51,7 @@ def sample_deformation(
     target: Sequence[int],
     section: Augment,
     rng: np.random.Generator,
+    near: Sequence[int] | None = None,
 ) -> Deformation:
     """Draw the parameters for one tile of extents ``tile`` out of an image of ``extents``.
 
@@ -58,8 +59,9 @@ def sample_deformation(
     in the image but for an eighth of its extent: that far into the mirrored outside, so that
     pixels at the rim are learnt nearly as often as others; further would show the network ever
     more of what it has seen. It is drawn on the grid of pixels: without rotation and elasticity
-    none is interpolated. Rotation is about the Z axis in 3D. The order of the draws is fixed: the
-    same generator gives the same tile.
+    none is interpolated. With ``near``, a pixel, it is drawn within a quarter of the labelled part
+    around that, as far as the image allows. Rotation is about the Z axis in 3D. The order of the
+    draws is fixed: the same generator gives the same tile.
     """
     axes = len(extents)
     centre = [(extent - 1) / 2 for extent in extents]
@@ -68,7 +70,12 @@ def sample_deformation(
             # Half a pixel more or less: an even target has its centre between two pixels.
             first = (kept - 1) / 2 - kept // 8
             room = round(extent - 1 - 2 * first)
-            centre[axis] = first + min(room, 0) + rng.integers(abs(room) + 1)
+            lowest, places = first + min(room, 0), abs(room)
+            if near is None:
+                place = rng.integers(places + 1)
+            else:
+                place = near[axis] - round(lowest) + rng.integers(-(kept // 4), kept // 4 + 1)
+            centre[axis] = lowest + min(max(int(place), 0), places)
     angle = (
         math.radians(rng.uniform(-section.rotation, section.rotation)) if section.rotation else 0
     )

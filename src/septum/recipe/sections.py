@@ -132,6 +132,9 @@ class Training(Section):
     normalisation sees the tiles in memory."""
     tile: Positive = 572
     """Input extent of a training tile, the same along each axis."""
+    object_share: Fraction = 0.0
+    """Share of the tiles that are drawn around an object, each class as often as the others and
+    small objects as often as large; the rest is drawn anywhere. Needs `augment.shift`."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: Annotated[float, Field(gt=0.0)] = 0.001
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.99

@@ -18,8 +18,9 @@ from septum.model import Model, load_model
 from septum.prediction.overlap_tile import predict_mask, predict_probabilities, prepare
 from septum.recipe import Recipe
 from septum.training.data import Data, load_data
+from septum.training.images import training_images
 from septum.training.run_folder import RunFolder
-from septum.training.samples import Sampler, class_weights, training_images
+from septum.training.samples import Sampler, class_weights
 from septum.training.validation import AnnotatedTarget, annotated_targets
 
 MOST_PREDICTED = 4

@@ -32,7 +32,8 @@ from septum.report.pictures import (
 from septum.report.pictures import (
     draw_errors as paint_errors,
 )
-from septum.training.samples import Sampler, TrainingImage
+from septum.training.images import TrainingImage
+from septum.training.samples import Sampler
 from septum.training.validation import AnnotatedTarget, annotated_targets
 
 SHOWN = 3

@@ -20,10 +20,12 @@ from septum.network.unet import UNet
 from septum.prediction.overlap_tile import prepare
 from septum.recipe import Recipe
 from septum.training.data import Data
+from septum.training.device_samples import choose_tiles
+from septum.training.images import training_images
 from septum.training.loss_record import LossRecord
 from septum.training.optimization import build_optimizer, optimizer_tensors, restore_optimizer
 from septum.training.run_folder import RunFolder
-from septum.training.samples import Sampler, class_weights, training_images
+from septum.training.samples import Sampler, class_weights
 from septum.training.tracking import format_duration
 from septum.training.validation import (
     AnnotatedTarget,
@@ -69,6 +71,7 @@ class Job:
         self.sampler = Sampler(
             images, weights_K, network.footprint, recipe.augment, recipe.loss, section
         )
+        self.tiles = choose_tiles(self.sampler, device)
         self.targets: list[AnnotatedTarget] = annotated_targets(data.validation, data.meaning)
         self.steps_per_epoch = math.ceil(len(images) / section.batch)
         self.steps = section.steps or section.epochs * self.steps_per_epoch

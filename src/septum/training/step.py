@@ -33,7 +33,7 @@ def train_step(job: Job) -> None:
     total = torch.zeros((), device=job.device)
     parts = divide(section.batch, section.micro_batch, job.ranks)
     for part in parts:
-        drawn, image_NCS, classes_NS, weights_NS = job.sampler.batch(job.step, part, job.device)
+        drawn, image_NCS, classes_NS, weights_NS = job.tiles.batch(job.step, part, job.device)
         names += drawn
         # Seeded by step and sample, dropout needs no state to resume.
         job.network.dropout.seeds = [dropout_seed(section.seed, job.step, i) for i in part]
