@@ -54,7 +54,7 @@ def main() -> None:
             recipe = load_recipe(source, ["validation.last=2", *arguments.changes])
         hours = None if arguments.minutes is None or resume else arguments.minutes / 60
         train(DATA, arguments.run, recipe, resume=resume, hours=hours)
-    write_result(arguments.recipe, summarize(run), command(arguments))
+    write_result(f"em-{arguments.recipe}", summarize(run), command(arguments))
 
 
 def command(arguments: argparse.Namespace) -> str:
@@ -107,19 +107,20 @@ def score(model: Model) -> dict[str, float]:
 
 
 def write_result(name: str, numbers: dict[str, Any], command_line: str) -> None:
-    """Write docs/results/em-NAME.json."""
+    """Write docs/results/NAME.json."""
     machine = describe_machine()
     git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
     result = {
-        "name": f"em-{name}",
+        "name": name,
         "command": command_line,
-        "commit": subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip(),
+        "commit": commit or "unknown",
         "date": datetime.date.today().isoformat(),
         "device": machine["device"],
         "threads": machine["threads"],
         "numbers": numbers,
     }
-    path = ROOT / "docs" / "results" / f"em-{name}.json"
+    path = ROOT / "docs" / "results" / f"{name}.json"
     path.parent.mkdir(exist_ok=True)
     with replace_file(path) as temporary:
         temporary.write_text(json.dumps(result, indent=1) + "\n", "utf-8")

@@ -65,6 +65,18 @@ def channels_last(dimensions: int) -> torch.memory_format:
     return torch.channels_last if dimensions == 2 else torch.channels_last_3d
 
 
+def peak_memory(device: torch.device) -> int:
+    """Most bytes that this process has held so far, on the GPU or (resident) on the processor."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
 @functools.cache
 def raise_allocator_thresholds() -> bool:
     """Let glibc keep freed memory, instead of returning and faulting it in again at every step.

@@ -16,7 +16,7 @@ from safetensors import safe_open
 
 from septum.images.files import Image, write_image
 from septum.recipe import Recipe, load_recipe
-from septum.training import loop
+from septum.training import step_graph
 from septum.training.run_folder import RunFolder
 
 TINY = """
@@ -96,15 +96,15 @@ def tiny(tiny_file: Path) -> Callable[..., Recipe]:
 @pytest.fixture
 def interrupt_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
     """``interrupt_after(5)``: Ctrl-C while step 5 is computed; None: none any more."""
-    step_of_the_loop = loop.train_step
+    usual = step_graph.train_step
 
     def arrange(step: int | None) -> None:
         def train_step(job: Any) -> None:
-            step_of_the_loop(job)
+            usual(job)
             if job.step == step:
                 os.kill(os.getpid(), signal.SIGINT)
 
-        monkeypatch.setattr(loop, "train_step", train_step)
+        monkeypatch.setattr(step_graph, "train_step", train_step)
 
     return arrange
 

@@ -14,7 +14,7 @@ import pytest
 from septum.errors import Interrupted, RunFolderError
 from septum.images.files import Image, read_image, write_image
 from septum.recipe import Recipe
-from septum.training import loop
+from septum.training import step_graph
 from septum.training.job import Job
 from septum.training.loop import train
 from septum.training.run_folder import RunFolder, write_recipe
@@ -285,14 +285,14 @@ def test_a_run_is_saved_between_validations_too(
 ) -> None:
     recipe = tiny("training.steps=9", "training.validate_every=9", "training.save_seconds=0")
 
-    def die(job: Job) -> float:
+    def die(job: Job) -> None:
         if job.step == 5:
             raise KeyboardInterrupt  # at once, as a crash would
-        return step(job)
+        step(job)
 
-    step = loop.train_step
+    step = step_graph.train_step
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "train_step", die)
+        patch.setattr(step_graph, "train_step", die)
         with pytest.raises(KeyboardInterrupt):
             train(squares, tmp_path / "run", recipe)
     saved = RunFolder(tmp_path / "run").load_state()

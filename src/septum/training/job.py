@@ -12,7 +12,7 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from septum import __version__
-from septum.devices import Ranks, channels_last, choose_dtype, describe_machine
+from septum.devices import Ranks, channels_last, choose_dtype, describe_machine, peak_memory
 from septum.errors import RecipeError, RunFolderError
 from septum.model import Model, build_network, load_model
 from septum.network.batch_norm import share_batch_norm
@@ -251,7 +251,8 @@ class Job:
         return (
             f"finished in {format_duration(self.seconds)}; best validation "
             f"{measure.replace('_', ' ')} {self.best[measure]:.4f} at step {self.best['step']}; "
-            f"threshold {best.threshold:g}; model: {self.run.best}"
+            f"threshold {best.threshold:g}; peak memory {peak_memory(self.device) / 1e9:.1f} GB; "
+            f"model: {self.run.best}"
         )
 
     def _with_threshold(self, model: Model) -> Model:

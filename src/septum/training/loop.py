@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from septum.recipe import Recipe, load_recipe
 from septum.training.data import load_data
 from septum.training.interruption import Interruption
 from septum.training.job import Job
+from septum.training.memory import explain_out_of_memory, is_out_of_memory
 from septum.training.planning import plan_steps
 from septum.training.run_folder import (
     RunFolder,
@@ -21,7 +23,7 @@ from septum.training.run_folder import (
     refuse_a_run,
     write_recipe,
 )
-from septum.training.step import train_step
+from septum.training.step_graph import choose_step
 from septum.training.tracking import Progress, describe_validation
 
 LOG_STEPS = 10
@@ -67,8 +69,9 @@ def run_steps(job: Job, again: str) -> None:
     with Interruption() as interruption, Progress(job.steps, job.step, ranks.first) as progress:
         for line in job.description:
             progress.say(line)
+        step = choose_step(job)
         while job.step < job.steps:
-            train_step(job)
+            guarded(step, job)
             progress.advance(job.step, job.losses.last)
             if job.step % LOG_STEPS == 0 or job.validation_is_due():
                 job.log_training()
@@ -85,6 +88,18 @@ def run_steps(job: Job, again: str) -> None:
                     f"{again}"
                 )
         progress.say(job.finish())
+
+
+def guarded(step: Callable[[], None], job: Job) -> None:
+    """Take a step; what does not fit into memory becomes one line that says what would."""
+    try:
+        step()
+        return
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+    # Outside the except clause, where nothing holds on to the step's tensors any more.
+    raise explain_out_of_memory(job)
 
 
 def open_job(

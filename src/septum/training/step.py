@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from septum.devices import Ranks
 from septum.loss.losses import segmentation_loss
 from septum.training.job import Job
 from septum.training.optimization import learning_rate, update_average
+
+Tiles = tuple[Tensor, Tensor, Tensor]
+"""Images (N, C, S), classes (N, S), weights (N, S)."""
 
 
 def train_step(job: Job) -> None:
@@ -26,28 +31,44 @@ def train_step(job: Job) -> None:
     rate = learning_rate(job.step, job.steps, job.steps_per_epoch, section)
     for group in job.optimizer.param_groups:
         group["lr"] = rate
-    job.network.train()
     job.optimizer.zero_grad(set_to_none=True)
-
     names: list[str] = []
+
+    def drawn() -> Iterator[Tiles]:
+        for part in divide(section.batch, section.micro_batch, job.ranks):
+            images, *tiles = job.tiles.batch(job.step, part, job.device)
+            names.extend(images)
+            # Seeded by step and sample, dropout needs no state to resume.
+            job.network.dropout.seeds = [dropout_seed(section.seed, job.step, i) for i in part]
+            yield tiles[0], tiles[1], tiles[2]
+
+    parts = len(divide(section.batch, section.micro_batch, job.ranks))
+    loss, finite = descend(job, drawn(), parts)
+    job.losses.add(job.step, loss, finite, names, rate)
+    if job.average is not None:
+        update_average(job.average, job.network, job.step, section.weight_average)
+    job.count(rate)
+
+
+def descend(job: Job, parts: Iterable[Tiles], count: int = 1) -> tuple[Tensor, Tensor]:
+    """One step of the optimiser down the gradient that ``count`` parts of a batch give together.
+
+    Returns the loss of the whole batch, and whether it and the gradient were finite; if not, the
+    step was left out. Nothing here waits for a GPU.
+    """
+    job.network.train()
     total = torch.zeros((), device=job.device)
-    parts = divide(section.batch, section.micro_batch, job.ranks)
-    for part in parts:
-        drawn, image_NCS, classes_NS, weights_NS = job.tiles.batch(job.step, part, job.device)
-        names += drawn
-        # Seeded by step and sample, dropout needs no state to resume.
-        job.network.dropout.seeds = [dropout_seed(section.seed, job.step, i) for i in part]
-        with job.exchange_gradients(part is parts[-1]):
+    for number, (image_NCS, classes_NS, weights_NS) in enumerate(parts, start=1):
+        with job.exchange_gradients(number == count):
             with torch.autocast(
                 job.device.type, torch.bfloat16, enabled=job.dtype == torch.bfloat16
             ):
                 logits_NKS = job.parallel(image_NCS)
             loss = segmentation_loss(logits_NKS.float(), classes_NS, weights_NS, job.recipe.loss)
-            loss = loss * (len(part) / section.batch)
+            loss = loss * (len(image_NCS) / job.recipe.training.batch)
             total += loss.detach()
             # The mean of the ranks' gradients is taken, and their sum is meant.
             (loss * job.ranks.count).backward()  # type: ignore[no-untyped-call]
-
     total = job.ranks.sum(total)
     gradients = [p.grad for p in job.network.parameters() if p.grad is not None]
     norm = torch.stack(torch._foreach_norm(gradients)).sum()
@@ -55,10 +76,7 @@ def train_step(job: Job) -> None:
     # The fused optimisers leave weights and state alone where this is 1, without being waited for.
     job.optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
     job.optimizer.step()
-    job.losses.add(job.step, total, finite, names, rate)
-    if job.average is not None:
-        update_average(job.average, job.network, job.step, section.weight_average)
-    job.count(rate)
+    return total, finite
 
 
 def divide(batch: int, micro_batch: int, ranks: Ranks) -> list[range]:
