@@ -15,7 +15,9 @@ from septum.augment.deform import (
     deform,
     displacement_field,
     identity,
+    moved,
     sample_deformation,
+    source_window,
     spline_basis,
 )
 from septum.recipe import Augment
@@ -307,3 +309,32 @@ def test_a_tile_far_out_in_a_huge_image_is_as_exact_as_near_the_origin():
     expected = np.interp(299_000.3 + np.arange(40) - 19.5, np.arange(300_000), image[0, 0])
     tile = warp(image, far, (1, 40))[0][0, 0]
     np.testing.assert_allclose(tile, expected, atol=1e-4)
+
+
+@given(
+    st.integers(0, 10**6),
+    st.lists(st.tuples(st.integers(1, 60), st.integers(1, 20)), min_size=2, max_size=3),
+    st.booleans(),
+    st.sampled_from([0.0, 3.0, 20.0]),
+)
+def test_the_window_of_a_tile_gives_the_tile_of_the_whole_image(seed, axes, cubic, sigma):
+    extents, tile = zip(*axes, strict=True)
+    section = Augment(elastic_sigma=sigma, elastic_span=24)
+    drawn = draw(extents, tile, section, np.random.default_rng(seed))
+    window = source_window(drawn, tile, extents)
+    image, labels = random_image(extents), random_labels(extents)
+    whole = warp(image, drawn, tile, labels, cubic=cubic)
+    part = tuple(array[window] for array in labels)
+    crop = warp(image[:, *window], moved(drawn, window), tile, part, cubic=cubic)
+    for one, other in zip(whole, crop, strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_the_window_of_a_tile_in_a_huge_image_is_little_larger_than_the_tile():
+    section = Augment(elastic_sigma=10, elastic_span=512)
+    extents, tile = (10**5, 10**5), (200, 200)
+    for seed in range(20):
+        drawn = draw(extents, tile, section, np.random.default_rng(seed))
+        for part in source_window(drawn, tile, extents):
+            assert 0 <= part.start < part.stop <= 10**5
+            assert part.stop - part.start < 200 * 1.5 + 160

@@ -12,6 +12,7 @@ map, stay on it. Beyond its border the image is mirrored, as in prediction.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Sequence
@@ -129,6 +130,50 @@ def deform(
         *(np.asarray(margins), 4 if cubic else 2, image_T, classes_T, instances_T),
     )
     return image_T, classes_T, instances_T
+
+
+def source_window(
+    deformation: Deformation, tile: Sequence[int], extents: Sequence[int]
+) -> tuple[slice, ...]:
+    """The part of an image of ``extents`` that a tile is made from, one slice an axis.
+
+    ``deform`` of that part, with the deformation ``moved`` there, gives what it gives of the whole
+    image, bit for bit: where the tile reaches over the image's border, the part ends there too, and
+    holds what is mirrored.
+    """
+    halves = [(size - 1) / 2 for size in tile]
+    window = []
+    for axis, (centre, extent) in enumerate(zip(deformation.centre, extents, strict=True)):
+        reach = float(np.abs(deformation.matrix[axis]) @ halves)
+        if deformation.displacement is not None:
+            # The spline's basis functions are not all positive: it may leave its nodes' range.
+            nodes = deformation.displacement.shape[1:]
+            sums = [
+                float(np.abs(spline_basis(size, count, span)).sum(0).max())
+                for size, count, span in zip(tile, nodes, deformation.span, strict=True)
+            ]
+            reach += math.prod(sums) * float(np.abs(deformation.displacement[axis]).max())
+        # Two pixels more for the taps of the cubic kernel, one for rounding.
+        first, last = math.floor(centre - reach) - 3, math.ceil(centre + reach) + 3
+        start, stop = max(first, 0), min(last + 1, extent)
+        if first < 0:
+            stop = max(stop, min(1 - first, extent))
+        if last >= extent:
+            start = min(start, max(2 * (extent - 1) - last, 0))
+        if first < 1 - extent or last > 2 * (extent - 1):  # mirrored more than once
+            start, stop = 0, extent
+        # A tile wholly outside still needs a pixel to mirror.
+        start, stop = min(start, extent - 1), max(stop, 1)
+        window.append(slice(start, max(stop, start + 1)))
+    return tuple(window)
+
+
+def moved(deformation: Deformation, window: Sequence[slice]) -> Deformation:
+    """The same deformation where only ``window`` of the image is at hand."""
+    centre = tuple(
+        place - part.start for place, part in zip(deformation.centre, window, strict=True)
+    )
+    return dataclasses.replace(deformation, centre=centre)
 
 
 def displacement_field(
