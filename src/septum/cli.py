@@ -111,9 +111,8 @@ def predict(
         pixels, files = pixels + written.pixels, files + 1
         _print_written(written)
     seconds = time.monotonic() - start
-    print(
-        f"{files} image{'s' * (files != 1)}, {pixels / 1e6:.1f} megapixels in {seconds:.1f} s: {out}"
-    )
+    done = "1 image" if files == 1 else f"{files} images"
+    print(f"{done}, {pixels / 1e6:.1f} megapixels in {seconds:.1f} s: {out}")
 
 
 @app.command()

@@ -77,6 +77,20 @@ def peak_memory(device: torch.device) -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def available_memory() -> int:
+    """Bytes that this process may still take without swapping, as far as the system says."""
+    try:
+        with open("/proc/meminfo", encoding="utf-8") as lines:
+            fields = dict(line.split(":", 1) for line in lines)
+        return int(fields["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        pass
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # Windows
+        return 8 << 30
+
+
 @functools.cache
 def raise_allocator_thresholds() -> bool:
     """Let glibc keep freed memory, instead of returning and faulting it in again at every step.

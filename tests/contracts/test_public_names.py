@@ -36,6 +36,7 @@ HEAVY = {
     "PIL",
     "imagecodecs",
     "safetensors",
+    "zarr",
 }
 
 

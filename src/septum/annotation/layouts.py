@@ -10,13 +10,14 @@ from pathlib import Path
 
 from septum.errors import AnnotationError, InputError
 from septum.images.files import SUFFIXES, image_files, natural_key
+from septum.images.zarr_store import is_zarr
 
 IMAGE_FOLDERS = ("images", "image")
 LABEL_FOLDERS = ("labels", "label", "masks", "mask", "annotations", "annotation")
 LAYOUTS = (
     "a folder with images/ and labels/ (or masks/), a folder of NAME.tif with NAME_labels.tif or "
     "X-volume.tif with X-labels.tif, a Cell Tracking Challenge folder (02/ with 02_GT/SEG or "
-    "02_ST/SEG), a CSV of image,labels"
+    "02_ST/SEG), an OME-Zarr with labels/, a CSV of image,labels"
 )
 _LABEL_ENDING = re.compile(r"[-_. ](masks?|labels?|seg|segmentation|annotations?|gt)$", re.I)
 _IMAGE_ENDING = re.compile(r"[-_. ](images?|img|volume|raw)$", re.I)
@@ -25,7 +26,7 @@ _TRUTH = re.compile(r"(\d+)_(GT|ST)")
 
 @dataclass(frozen=True)
 class Pair:
-    """An image file and the file of its labels; ``name`` is unique in a data set."""
+    """An image and its labels, each a file or an OME-Zarr; ``name`` is unique in a data set."""
 
     name: str
     image: Path
@@ -42,6 +43,8 @@ def find_pairs(data: Path | str) -> list[Pair]:
     - Cell Tracking Challenge: a folder that holds ``02/`` and ``02_GT/SEG`` or ``02_ST/SEG``: gold
       truth if there is any, else silver; the path of one of these folders picks that truth.
       Frames without labels are left out.
+    - OME-Zarr: ``NAME.zarr`` in place of a file of the two layouts above and of a table; or one
+      store, or a folder of them, each with its labels as the one image in ``NAME.zarr/labels``.
     - A ``.csv`` with the columns image and labels, with or without a header; paths are relative
       to it.
 
@@ -57,6 +60,8 @@ def find_pairs(data: Path | str) -> list[Pair]:
         return _from_csv(data)
     if not any(not item.name.startswith(".") for item in data.iterdir()):
         raise InputError(f"{data}: is an empty folder; expected {LAYOUTS}")
+    if is_zarr(data):
+        return [Pair(_stem(data), data, _labels_within(data))]
     folder = data.resolve()
     return _from_challenge(folder) or _from_two_folders(data) or _from_one_folder(data)
 
@@ -74,11 +79,11 @@ def _from_csv(path: Path) -> list[Pair]:
             continue
         if len(cells) != 2:
             raise InputError(f"{path}, line {number}: {len(cells)} columns; expected image,labels")
-        if not pairs and not any(Path(cell).suffix.lower() in SUFFIXES for cell in cells):
+        if not pairs and not any(map(_names_an_image, cells)):
             continue  # the header
         image, labels = (path.parent / cell for cell in cells)
         for file in (image, labels):
-            if not file.is_file():
+            if not file.is_file() and not is_zarr(file):
                 raise InputError(f"{path}, line {number}: {file} does not exist")
         pairs.append(Pair(_stem(image), image, labels))
     if not pairs:
@@ -93,6 +98,32 @@ def _from_csv(path: Path) -> list[Pair]:
             raise AnnotationError(f"{path}: names {pair.image} twice; keep one of the lines")
         seen.add(pair.name)
     return _sorted(pairs)
+
+
+def _names_an_image(cell: str) -> bool:
+    parts = Path(cell).parts  # labels may lie within: X.zarr/labels/NAME
+    return Path(cell).suffix.lower() in SUFFIXES or any(part.endswith(".zarr") for part in parts)
+
+
+def _labels_within(store: Path) -> Path:
+    """The one label image in ``labels`` of an OME-Zarr; AnnotationError for none or several."""
+    folder = store / "labels"
+    found = [item for item in sorted(folder.iterdir()) if is_zarr(item)] if folder.is_dir() else []
+    if not found:
+        raise AnnotationError(f"{store}: OME-Zarr without labels; expected {folder}/NAME")
+    if len(found) > 1:
+        names = ", ".join(item.name for item in found)
+        raise AnnotationError(
+            f"{folder}: {len(found)} label images ({names}); name the one to learn from in a CSV "
+            "of image,labels"
+        )
+    return found[0]
+
+
+def _images(folder: Path) -> list[Path]:
+    """The image files and OME-Zarr directly in ``folder``, in natural order."""
+    stores = [item for item in folder.glob("[!.]*.zarr") if is_zarr(item)]
+    return sorted([*image_files(folder), *stores], key=lambda path: natural_key(path.name))
 
 
 def _relative(file: Path, folder: Path) -> str:
@@ -154,7 +185,7 @@ def _from_two_folders(data: Path) -> list[Pair]:
     if not image_folders or not label_folders:
         missing, there = ("images", label_folders) if label_folders else ("labels", image_folders)
         raise InputError(f"{data}: has {there[0].name}/ but no {missing}/ folder; expected both")
-    images, labels = image_files(image_folders[0]), image_files(label_folders[0])
+    images, labels = _images(image_folders[0]), _images(label_folders[0])
     for folder, files in ((image_folders[0], images), (label_folders[0], labels)):
         if not files:
             raise InputError(f"{folder}: no image files; known: {' '.join(SUFFIXES)}")
@@ -171,8 +202,11 @@ def _from_two_folders(data: Path) -> list[Pair]:
 
 
 def _from_one_folder(data: Path) -> list[Pair]:
-    files = image_files(data)
+    files = _images(data)
     labels = [file for file in files if _LABEL_ENDING.search(_stem(file))]
+    stores = [file for file in files if file.suffix == ".zarr" and file not in labels]
+    if not labels and stores:
+        return _sorted([Pair(_stem(file), file, _labels_within(file)) for file in stores])
     if not labels:
         held = f"{len(files)} image files but no labels" if files else "no image files"
         raise InputError(f"{data}: {held} in a layout known here; expected {LAYOUTS}")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,22 +41,26 @@ def read_image(path: Path | str, labels: bool = False) -> Image:
     type that its name says, complex numbers, more axes than TCZYX, NaN or infinite pixels.
     """
     path = Path(path)
-    _check_readable(path)
+    check_readable(path)
+    with decoding(path, file_kind(path)):
+        image = read_tiff(path) if file_kind(path) == "TIFF" else _read_png_or_jpeg(path, labels)
+    check_finite(image)
+    return image
+
+
+@contextmanager
+def decoding(path: Path, kind: str) -> Iterator[None]:
+    """Whatever is raised while a file of this kind is decoded becomes one line that names it."""
     try:
-        if path.suffix.lower() in TIFF_SUFFIXES:
-            image = read_tiff(path)
-        else:
-            image = _read_png_or_jpeg(path, labels)
-    except (ImageFileError, MemoryError):
+        yield
+    except (InputError, MemoryError):
         raise
     except Exception as error:  # a decoder may raise anything on damaged data
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ImageFileError(
-            f"{path}: cannot be read as {_kind(path)} ({reason}); it is damaged, cut short, or "
+            f"{path}: cannot be read as {kind} ({reason}); it is damaged, cut short, or "
             "of another type than its name says"
         ) from error
-    check_finite(image)
-    return image
 
 
 def check_finite(image: Image) -> None:
@@ -141,7 +146,8 @@ def expand_inputs(paths: Iterable[Path | str]) -> list[Path]:
     return list(found)
 
 
-def _check_readable(path: Path) -> None:
+def check_readable(path: Path) -> None:
+    """Raise ImageFileError unless this is a file, not empty, whose name has a known ending."""
     try:
         if path.is_dir():
             raise ImageFileError(f"{path}: is a folder; expected an image file")
@@ -164,16 +170,19 @@ def _known() -> str:
     return " ".join(SUFFIXES)
 
 
-def _kind(path: Path) -> str:
+def file_kind(path: Path) -> str:
+    """TIFF, PNG, JPEG, or else OME-Zarr, by the name."""
     suffix = path.suffix.lower()
-    return "TIFF" if suffix in TIFF_SUFFIXES else "PNG" if suffix == ".png" else "JPEG"
+    if suffix in TIFF_SUFFIXES:
+        return "TIFF"
+    return {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}.get(suffix, "OME-Zarr")
 
 
 def _read_png_or_jpeg(path: Path, labels: bool) -> Image:
     import PIL.Image
     import PIL.ImageOps
 
-    with PIL.Image.open(path, formats=[_kind(path)]) as picture:
+    with PIL.Image.open(path, formats=[file_kind(path)]) as picture:
         if picture.format == "PNG" and picture.mode not in ("P", "1"):
             array = _decode_png(path, labels)  # Pillow would cut 16-bit colour down to 8
         else:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -13,23 +15,53 @@ from xml.etree import ElementTree
 import numpy as np
 
 from septum.errors import ImageFileError, SaveError
-from septum.images.image import AXES, Image
+from septum.images.image import AXES, Image, ImageHeader, in_order
+from septum.images.pixel_size import imagej_pixel_size, ome_pixel_size, tag_pixel_size
 
-MICROMETRES = {
-    "m": 1e6, "cm": 1e4, "mm": 1e3, "µm": 1.0, "nm": 1e-3, "pm": 1e-6, "Å": 1e-4, "in": 25400.0,
-    "meter": 1e6, "metre": 1e6, "centimeter": 1e4, "millimeter": 1e3,
-    "um": 1.0, "μm": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 1.0, "micrometre": 1.0,
-    "nanometer": 1e-3, "nanometre": 1e-3, "angstrom": 1e-4, "inch": 25400.0, "inches": 25400.0,
-}  # fmt: skip
-"""Micrometres in one unit, by the names that OME and ImageJ give it."""
-
-# Screens and printers have 72 to 1200 dots an inch: programs write these without having measured
-# anything. A light microscope's pixel is below 20 µm, 1270 dots an inch.
-LARGEST_MEASURED = 20.0
-SMALLEST_MEASURED = 1e-5
 RGB = ("red", "green", "blue")
 CLASSIC_LIMIT = 3_900_000_000
 _OWN_AXES = re.compile(r"septum axes ([TCZYX]+)")
+
+
+@dataclass(frozen=True)
+class TiffHeader:
+    """The first image series of a TIFF file, its pixels apart.
+
+    ``file_axes`` and ``file_shape`` are those of the series, in the file's order, with the names
+    of TCZYX; all else is as in Image. ``alpha``: the last channel of the file is not one of the
+    image, but must be opaque.
+    """
+
+    file_axes: str
+    file_shape: tuple[int, ...]
+    axes: str
+    dtype: np.dtype[Any]
+    pixel_size: tuple[float, ...] | None
+    channel_names: tuple[str, ...] | None
+    alpha: bool
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        extents = dict(zip(self.file_axes, self.file_shape, strict=True))
+        if self.alpha:
+            extents["C"] -= 1
+        return tuple(extents.get(axis, 1) for axis in self.axes)
+
+    def image_header(self, path: Path) -> ImageHeader:
+        """What the file is as an image. Raises ImageFileError."""
+        return ImageHeader(
+            self.axes, self.shape, self.dtype, self.pixel_size, self.channel_names, path
+        )
+
+    def arrange(self, path: Path, array: np.ndarray) -> np.ndarray:
+        """Pixels of the series, or of a region of it with all channels, as those of the image.
+
+        Raises ImageFileError if they are transparent.
+        """
+        if self.alpha:
+            array = drop_alpha(path, np.moveaxis(array, self.file_axes.index("C"), 0))
+            return in_order(array, "C" + self.file_axes.replace("C", ""), self.axes)
+        return in_order(array, self.file_axes, self.axes)
 
 
 def read_tiff(path: Path) -> Image:
@@ -41,36 +73,42 @@ def read_tiff(path: Path) -> Image:
     """
     import tifffile
 
-    with _complaints() as complaints, tifffile.TiffFile(path) as tif:
-        if not tif.series:
-            raise ImageFileError(f"{path}: holds no image")
-        series = tif.series[0]
-        _refuse_other_sizes(path, tif)
-        axes = series.get_axes(squeeze=True)
-        page = series.keyframe
-        if np.dtype(series.dtype or "V1").kind not in "buif":
-            raise ImageFileError(
-                f"{path}: pixels of type {series.dtype} cannot be used; expected integer or "
-                "real values"
-            )
-        array = series.asarray()
-        ome = _ome_pixels(tif.ome_metadata) if tif.is_ome and tif.ome_metadata else None
-        names = None
-        if "S" in axes:
-            array, axes, names = _samples_to_channels(path, array, axes, page)
-        wanted = _OWN_AXES.search(tif.ome_metadata or "")
-        array, axes = _canonical(path, array, axes, wanted[1] if wanted else "")
-        if ome is not None:
-            size, names = _ome_pixel_size(ome, axes), _ome_names(ome, array, axes) or names
-        elif tif.is_imagej and tif.imagej_metadata is not None:
-            size = _imagej_pixel_size(tif.imagej_metadata, page, axes)
-        else:
-            size = _tag_pixel_size(page, axes)
-    if complaints:
+    with complaints_are_errors(path), tifffile.TiffFile(path) as tif:
+        header = describe_tiff(path, tif)
+        array = tif.series[0].asarray()
+    array = header.arrange(path, array)
+    return Image(array, header.axes, header.pixel_size, header.channel_names, path)
+
+
+def describe_tiff(path: Path, tif: Any) -> TiffHeader:
+    """What the open tifffile.TiffFile ``tif`` says of its first series; raises as `read_tiff`."""
+    if not tif.series:
+        raise ImageFileError(f"{path}: holds no image")
+    series = tif.series[0]
+    _refuse_other_sizes(path, tif)
+    page = series.keyframe
+    dtype, shape = np.dtype(series.dtype or "V1"), series.get_shape(squeeze=True)
+    if dtype.kind not in "buif":
         raise ImageFileError(
-            f"{path}: damaged or cut short ({complaints[0]}); copy it again from its origin"
+            f"{path}: pixels of type {series.dtype} cannot be used; expected integer or real values"
         )
-    return Image(array, axes, size, names, path)
+    names, alpha = None, False
+    axes = series.get_axes(squeeze=True)
+    if "S" in axes:
+        axes = _samples_to_channels(path, axes)
+        names, alpha = _colours(page, shape[axes.index("C")])
+    wanted = _OWN_AXES.search(tif.ome_metadata or "")
+    file_axes, axes = _canonical(path, shape, axes, wanted[1] if wanted else "")
+    header = TiffHeader(file_axes, shape, axes, dtype, None, names, alpha)
+    ome = _ome_pixels(tif.ome_metadata) if tif.is_ome and tif.ome_metadata else None
+    if ome is not None:
+        size = ome_pixel_size(ome, axes)
+        names = _ome_names(ome, header.shape, axes) or names
+    elif tif.is_imagej and tif.imagej_metadata is not None:
+        size = imagej_pixel_size(tif.imagej_metadata, page, axes)
+    else:
+        size = tag_pixel_size(page, axes)
+    return replace(header, pixel_size=size, channel_names=names)
 
 
 def write_tiff(path: Path, image: Image, target: Path) -> None:
@@ -114,26 +152,34 @@ def _storable(array: np.ndarray, target: Path) -> np.ndarray:
     return array
 
 
+class _Complaints(logging.Filter):
+    """Collects what is logged in this thread, and keeps it off the terminal."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.thread, self.found = threading.get_ident(), list[str]()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        mine = record.thread == self.thread
+        if mine and (record.levelno >= logging.ERROR or "corrupt" in text or "missing" in text):
+            self.found.append(" ".join(text.split()))
+        return not mine
+
+
 @contextmanager
-def _complaints() -> Iterator[list[str]]:
-    """Collect what tifffile only logs when a file is damaged, and keep it off the terminal."""
-    found: list[str] = []
-
-    class Collector(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            text = record.getMessage()
-            if record.levelno >= logging.ERROR or "corrupt" in text or "missing" in text:
-                found.append(" ".join(text.split()))
-
-    logger = logging.getLogger("tifffile")
-    collector, propagate = Collector(), logger.propagate
-    logger.addHandler(collector)
-    logger.propagate = False
+def complaints_are_errors(path: Path) -> Iterator[None]:
+    """Raise ImageFileError for what tifffile only logs when a file is damaged."""
+    logger, complaints = logging.getLogger("tifffile"), _Complaints()
+    logger.addFilter(complaints)
     try:
-        yield found
+        yield
     finally:
-        logger.removeHandler(collector)
-        logger.propagate = propagate
+        logger.removeFilter(complaints)
+    if complaints.found:
+        raise ImageFileError(
+            f"{path}: damaged or cut short ({complaints.found[0]}); copy it again from its origin"
+        )
 
 
 def _refuse_other_sizes(path: Path, tif: Any) -> None:
@@ -147,23 +193,21 @@ def _refuse_other_sizes(path: Path, tif: Any) -> None:
         )
 
 
-def _samples_to_channels(
-    path: Path, array: np.ndarray, axes: str, page: Any
-) -> tuple[np.ndarray, str, tuple[str, ...] | None]:
-    """Make the samples of a pixel the channels; colours get their names."""
-    array = np.moveaxis(array, axes.index("S"), 0)
-    axes = axes.replace("S", "")
+def _samples_to_channels(path: Path, axes: str) -> str:
     if "C" in axes:
         raise ImageFileError(
             f"{path}: has both channels and colour samples; save it with one grey page a channel"
         )
-    names = None
-    if page.photometric.name in ("RGB", "YCBCR"):
-        extra = [getattr(item, "name", "") for item in page.extrasamples]
-        if array.shape[0] == 4 and any("ALPHA" in name for name in extra):
-            array = drop_alpha(path, array)
-        names = RGB if array.shape[0] == 3 else None
-    return array, "C" + axes, names
+    return axes.replace("S", "C")
+
+
+def _colours(page: Any, samples: int) -> tuple[tuple[str, ...] | None, bool]:
+    """Names of the channels that the samples of a pixel become; whether the last one is alpha."""
+    if page.photometric.name not in ("RGB", "YCBCR"):
+        return None, False
+    extra = [getattr(item, "name", "") for item in page.extrasamples]
+    alpha = samples == 4 and any("ALPHA" in name for name in extra)
+    return (RGB if samples - alpha == 3 else None), alpha
 
 
 def drop_alpha(path: Path, image_CS: np.ndarray) -> np.ndarray:
@@ -177,27 +221,23 @@ def drop_alpha(path: Path, image_CS: np.ndarray) -> np.ndarray:
     return image_CS[:-1]
 
 
-def _canonical(path: Path, array: np.ndarray, axes: str, wanted: str) -> tuple[np.ndarray, str]:
-    """Bring the axes into the order TCZYX; undeclared page axes become Z, or T beside a Z."""
+def _canonical(path: Path, shape: tuple[int, ...], axes: str, wanted: str) -> tuple[str, str]:
+    """The axes by names of TCZYX, and all that the image has of these, in this order.
+
+    Undeclared page axes become Z, or T beside a Z.
+    """
     for axis in [a for a in axes if a not in AXES]:
         free = [a for a in "ZT" if a not in axes]
         if axis not in "QIRP" or not free:
             raise ImageFileError(
-                f"{path}: axes {axes} of shape {array.shape} are more than is known here "
+                f"{path}: axes {axes} of shape {shape} are more than is known here "
                 "(time, channel, Z, Y, X); split the file"
             )
         axes = axes.replace(axis, free[0], 1)
-    if wanted:  # one of our own files: axes of extent 1 come back
-        for axis in wanted:
-            if axis not in axes:
-                array, axes = array[np.newaxis], axis + axes
-    for axis in "XY":
-        if axis not in axes:  # one row or one column of pixels
-            array, axes = array[..., np.newaxis], axes + axis
     if len(set(axes)) != len(axes):
         raise ImageFileError(f"{path}: axes {axes} are not understood; split the file")
-    order = "".join(a for a in AXES if a in axes)
-    return array.transpose([axes.index(a) for a in order]), order
+    # One of our own files had axes of extent 1, any file may be one row or column of pixels.
+    return axes, "".join(axis for axis in AXES if axis in axes + wanted + "YX")
 
 
 def _ome_pixels(xml: str) -> ElementTree.Element | None:
@@ -207,58 +247,9 @@ def _ome_pixels(xml: str) -> ElementTree.Element | None:
         return None
 
 
-def _ome_pixel_size(pixels: ElementTree.Element, axes: str) -> tuple[float, ...] | None:
-    sizes = []
-    for axis in (a for a in axes if a in "ZYX"):
-        unit = pixels.get(f"PhysicalSize{axis}Unit", "µm")
-        sizes.append(_length(pixels.get(f"PhysicalSize{axis}"), unit))
-    return _complete(sizes)
-
-
-def _ome_names(pixels: ElementTree.Element, array: np.ndarray, axes: str) -> tuple[str, ...] | None:
+def _ome_names(
+    pixels: ElementTree.Element, shape: tuple[int, ...], axes: str
+) -> tuple[str, ...] | None:
     names = [channel.get("Name", "") for channel in pixels.findall("{*}Channel")]
-    count = array.shape[axes.index("C")] if "C" in axes else 1
+    count = shape[axes.index("C")] if "C" in axes else 1
     return tuple(names) if len(names) == count and all(names) else None
-
-
-def _imagej_pixel_size(metadata: dict[str, Any], page: Any, axes: str) -> tuple[float, ...] | None:
-    unit = str(metadata.get("unit", "")).replace("\\u00B5", "µ").replace("\\u00b5", "µ")
-    sizes = [_resolution(page, f"{axis}Resolution", unit) for axis in "YX"]
-    if unit in ("inch", "inches", "in") and not all(map(_measured, sizes)):
-        return None
-    if "Z" in axes:  # ImageJ leaves out a spacing of 1
-        sizes.insert(0, _length(metadata.get("spacing", 1.0), unit))
-    return _complete(sizes)
-
-
-def _tag_pixel_size(page: Any, axes: str) -> tuple[float, ...] | None:
-    """In the plane only, so for 2D images only: plain TIFF has no tag for the step in Z."""
-    tag = page.tags.get("ResolutionUnit")
-    unit = {2: "inch", 3: "cm"}.get(int(tag.value) if tag else 0, "")
-    sizes = [_resolution(page, f"{axis}Resolution", unit) for axis in "YX"]
-    return _complete(sizes) if "Z" not in axes and all(map(_measured, sizes)) else None
-
-
-def _resolution(page: Any, name: str, unit: str) -> float | None:
-    tag = page.tags.get(name)
-    if tag is None or not tag.value[0]:
-        return None
-    return _length(tag.value[1] / tag.value[0], unit)
-
-
-def _length(value: object, unit: str) -> float | None:
-    factor = MICROMETRES.get(unit) or MICROMETRES.get(unit.lower())
-    try:
-        length = float(str(value)) * (factor or 0.0)
-    except ValueError:
-        return None
-    return length if 0 < length < float("inf") else None
-
-
-def _measured(size: float | None) -> bool:
-    return size is not None and SMALLEST_MEASURED <= size <= LARGEST_MEASURED
-
-
-def _complete(sizes: list[float | None]) -> tuple[float, ...] | None:
-    known = tuple(size for size in sizes if size is not None)
-    return known if len(known) == len(sizes) else None

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from septum.annotation.pairs import Annotated
 from septum.devices import choose_device
 from septum.errors import InputError, RunFolderError
 from septum.evaluation.files import truth_maps
@@ -18,10 +17,10 @@ from septum.model import Model, load_model
 from septum.prediction.overlap_tile import predict_mask, predict_probabilities, prepare
 from septum.recipe import Recipe
 from septum.training.data import Data, load_data
-from septum.training.images import training_images
 from septum.training.run_folder import RunFolder
-from septum.training.samples import Sampler, class_weights
-from septum.training.validation import AnnotatedTarget, annotated_targets
+from septum.training.samples import Sampler, build_sampler
+from septum.training.validation import AnnotatedTarget, Targets
+from septum.training.windows import glimpse
 
 MOST_PREDICTED = 4
 """At most so many validation images are predicted for a report, evenly spread over all of them."""
@@ -175,23 +174,16 @@ def _sampler(data: Data | None, recipe: Recipe) -> Sampler | None:
     if data is None:
         return None
     section = recipe.network
-    images = training_images(data.training, data.meaning, data.intensity)
-    return Sampler(
-        images,
-        class_weights(images, data.meaning.class_count, recipe.loss),
-        unet_footprint(section.depth, section.padding, section.up),
-        recipe.augment,
-        recipe.loss,
-        recipe.training,
-    )
+    footprint = unet_footprint(section.depth, section.padding, section.up)
+    return build_sampler(data, recipe, footprint)
 
 
 def _examine(model: Model, data: Data, notes: list[str]) -> list[Examined]:
     places = np.linspace(0, len(data.validation) - 1, min(MOST_PREDICTED, len(data.validation)))
-    chosen: list[Annotated] = [data.validation[round(place)] for place in places]
+    chosen = [glimpse(data.validation[round(place)]) for place in places]
     predictor = prepare(model, choose_device())
     examined = []
-    for item, target in zip(chosen, annotated_targets(chosen, model.meaning), strict=True):
+    for item, target in zip(chosen, Targets(chosen, model.meaning), strict=True):
         try:
             probability_KS = predict_probabilities(predictor, target.image_CS)
         except InputError as error:

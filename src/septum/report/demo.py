@@ -35,7 +35,7 @@ from septum.report.markup import (
 from septum.report.page import NAMES, score_numbers, write_report
 from septum.training.loop import train
 from septum.training.tracking import format_duration
-from septum.training.validation import annotated_targets
+from septum.training.validation import Targets
 
 MARKER = "made-by-septum-demo"
 TRAINING_IMAGES, UNSEEN_IMAGES, SIZE = 12, 4, 256
@@ -152,7 +152,7 @@ def _show(place: Place, model: Model, of_masks: dict[str, float], summary: dict[
     """One data set: scores, pictures, and the way to the run's own report."""
     unseen = load_pairs(find_pairs(place.unseen))[:SHOWN]
     rows = []
-    for target in annotated_targets(unseen, model.meaning):
+    for target in Targets(unseen, model.meaning):
         panels = draw_found(target, _read_mask(place, target.name), model.meaning)
         rows.append((f"Image {target.name}", panels))
     words = (

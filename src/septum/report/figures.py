@@ -34,7 +34,8 @@ from septum.report.pictures import (
 )
 from septum.training.images import TrainingImage
 from septum.training.samples import Sampler
-from septum.training.validation import AnnotatedTarget, annotated_targets
+from septum.training.validation import AnnotatedTarget, Targets
+from septum.training.windows import glimpse
 
 SHOWN = 3
 """Images in a figure at most."""
@@ -45,9 +46,9 @@ def show_data(contents: Contents) -> str:
     data, sampler = contents.data, contents.sampler
     if data is None or sampler is None:
         return ""
-    first = [data.training[place] for place in sampler.order(0)[:SHOWN].tolist()]
+    first = [glimpse(data.training[place]) for place in sampler.order(0)[:SHOWN].tolist()]
     rows = []
-    for turn, target in enumerate(annotated_targets(first, data.meaning)):
+    for turn, target in enumerate(Targets(first, data.meaning)):
         step, index = divmod(turn, contents.recipe.training.batch)
         sample = sampler.sample(step, index)
         view = View.of(sample.image_CS.shape)
@@ -282,10 +283,8 @@ def _framed(classes_S: np.ndarray, extents: tuple[int, ...]) -> np.ndarray:
 
 
 def _weighed(sampler: Sampler) -> list[tuple[TrainingImage, np.ndarray]]:
-    return [
-        (image, sampler.weigh(image.classes_S, image.instances_S))
-        for image in sampler.images[:SHOWN]
-    ]
+    images = [image.glimpse() for image in sampler.images[:SHOWN]]
+    return [(image, sampler.weigh(image.classes_S, image.instances_S)) for image in images]
 
 
 def _share_wrong(item: Examined) -> str:

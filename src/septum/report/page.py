@@ -128,7 +128,7 @@ def _headline(contents: Contents) -> str:
     ]
     words = []
     if data is not None:
-        extents = sorted({item.image_CS.shape[1:] for item in data.training})
+        extents = sorted({item.extents for item in data.training})
         size = " × ".join(map(str, extents[0])) + (" and other sizes" if len(extents) > 1 else "")
         channels = "grey" if data.channels == 1 else f"{data.channels} channels"
         held = len(data.validation)

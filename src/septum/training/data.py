@@ -4,13 +4,30 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from septum.annotation.labels import LabelMeaning, find_meaning
 from septum.annotation.pairs import Annotated, find_pairs, load_pairs, split_validation
+from septum.annotation.stored_pairs import StoredAnnotated, open_pairs
+from septum.devices import available_memory
 from septum.images.intensity_range import IntensityRange, fit_intensity_range
 from septum.recipe import Recipe
+from septum.training.windows import StoredWindow, spread_windows
+
+MEMORY_SHARE = 0.4
+"""Of the memory that is free: a larger set is left in its files."""
+EXAMINED, EXAMINED_EACH = 200, 8
+"""Of a set that is left in its files so many images, and windows of a large one, are looked at
+before training: for the meaning of the labels, the range of grey values, the classes' shares."""
+SHOWN_EACH = 4
+"""Windows of a validation image that is too large to be predicted as a whole at each validation."""
+LARGEST_VALIDATED = 2**26
+"""Pixels of the largest image that is."""
+
+Item = Annotated | StoredWindow
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,27 +35,50 @@ class Data:
     """The annotated images of a run, split, with what was learnt about them before training."""
 
     path: Path
-    training: list[Annotated]
-    validation: list[Annotated]
+    training: Sequence[Item]
+    validation: Sequence[Item]
     meaning: LabelMeaning
     intensity: IntensityRange
+    examined: Sequence[StoredWindow] = field(default=())
+    """Where the images are left in their files: the windows of training images looked at."""
+
+    @property
+    def stored(self) -> bool:
+        """Whether the images are left in their files."""
+        return bool(self.examined)
 
     @property
     def channels(self) -> int:
-        return len(self.training[0].image_CS)
+        first = self.training[0]
+        return first.channels if isinstance(first, StoredWindow) else len(first.image_CS)
 
     @functools.cached_property
     def fingerprints(self) -> dict[str, str]:
-        """Of each side of the split: changes if any image, label or name there does."""
+        """Of each side of the split: changes if any image, label or name there does.
+
+        Of images left in their files: if a name, a file's size or an image's extents do.
+        """
         return {"data": _fingerprint(self.training), "validation": _fingerprint(self.validation)}
 
 
-def load_data(path: Path, recipe: Recipe) -> Data:
-    """Find, read, check and split the annotated images; raises InputError and its kinds."""
-    annotated = load_pairs(find_pairs(path), recipe.network.dimensions)
-    meaning = find_meaning(((item.name, item.labels_S) for item in annotated), recipe.labels)
-    names = [item.name for item in annotated]
+def load_data(path: Path, recipe: Recipe, memory: int | None = None) -> Data:
+    """Find, read, check and split the annotated images; raises InputError and its kinds.
+
+    A set that would take more than ``memory`` bytes (None: a share of what is free) when it is
+    ready for training is left in its files, and read tile by tile.
+    """
+    dimensions = recipe.network.dimensions
+    pairs = find_pairs(path)
+    stored = open_pairs(pairs, dimensions)
+    names = [item.name for item in stored]
     train_indices, validation_indices = split_validation(names, recipe.validation)
+    if memory is None:
+        memory = int(MEMORY_SHARE * available_memory())
+    if sum(_prepared_bytes(item) for item in stored) > memory:
+        return _left_in_files(path, recipe, stored, train_indices, validation_indices)
+
+    annotated = load_pairs(pairs, dimensions)
+    meaning = find_meaning(((item.name, item.labels_S) for item in annotated), recipe.labels)
     training = [annotated[index] for index in train_indices]
     intensity = fit_intensity_range((item.image_CS for item in training), recipe.intensity)
     return Data(
@@ -46,10 +86,44 @@ def load_data(path: Path, recipe: Recipe) -> Data:
     )
 
 
-def _fingerprint(annotated: list[Annotated]) -> str:
+def _prepared_bytes(item: StoredAnnotated) -> int:
+    """Of an image as it is read, and as it is kept for training: float32, classes, instances."""
+    return item.nbytes + math.prod(item.extents) * (4 * item.channels + 5)
+
+
+def _left_in_files(
+    path: Path,
+    recipe: Recipe,
+    stored: Sequence[StoredAnnotated],
+    train_indices: Sequence[int],
+    validation_indices: Sequence[int],
+) -> Data:
+    training = [StoredWindow(stored[index]) for index in train_indices]
+    held = [StoredWindow(stored[index]) for index in validation_indices]
+    validation = [
+        part
+        for item in held
+        for part in (
+            [item]
+            if math.prod(item.extents) <= LARGEST_VALIDATED
+            else spread_windows([item], 1, SHOWN_EACH)
+        )
+    ]
+    examined = spread_windows(training, EXAMINED, EXAMINED_EACH)
+    looked_at = [*examined, *spread_windows(held, EXAMINED, EXAMINED_EACH)]
+    meaning = find_meaning(((item.name, item.labels_S) for item in looked_at), recipe.labels)
+    intensity = fit_intensity_range((item.image_CS for item in examined), recipe.intensity)
+    return Data(path, training, validation, meaning, intensity, examined)
+
+
+def _fingerprint(items: Sequence[Item]) -> str:
     digest = hashlib.sha256()
-    for item in annotated:
+    for item in items:
         digest.update(item.name.encode())
-        digest.update(item.image_CS.tobytes())
-        digest.update(item.labels_S.tobytes())
+        if isinstance(item, StoredWindow):
+            sizes = [p.stat().st_size for p in (item.image_path, item.label_path) if p.is_file()]
+            digest.update(repr((item.extents, item.channels, sizes)).encode())
+        else:
+            digest.update(item.image_CS.tobytes())
+            digest.update(item.labels_S.tobytes())
     return digest.hexdigest()

@@ -18,6 +18,7 @@ from septum.augment.batch import (
 )
 from septum.devices import channels_last
 from septum.loss.border_weight_batch import border_weight_batch
+from septum.training.images import TrainingImage
 from septum.training.prefetch import Prefetched
 from septum.training.samples import Batch, Batches, Sampler
 
@@ -28,8 +29,11 @@ LARGEST_SHARE = 0.25
 def choose_tiles(sampler: Sampler, device: torch.device) -> Batches:
     """Where tiles are made: on a GPU that the whole set fits into, else by the processor.
 
-    On the processor they are made in line, in milliseconds; for a GPU, in a thread beside it.
+    The processor makes them in line, in milliseconds; where it reads files or works for a GPU, in
+    a thread beside the network.
     """
+    if sampler.reads_files:
+        return Prefetched(sampler)
     if device.type != "cuda":
         return sampler
     free, _ = torch.cuda.mem_get_info(device)
@@ -40,7 +44,13 @@ def choose_tiles(sampler: Sampler, device: torch.device) -> Batches:
 
 def device_bytes(sampler: Sampler) -> int:
     """What the set of ``sampler`` would take on a device: 4 C + 5 bytes a pixel."""
-    return sum(image.classes_S.size * (4 * len(image.image_CS) + 5) for image in sampler.images)
+    return sum(i.classes_S.size * (4 * len(i.image_CS) + 5) for i in _in_memory(sampler))
+
+
+def _in_memory(sampler: Sampler) -> list[TrainingImage]:
+    images = [image for image in sampler.images if isinstance(image, TrainingImage)]
+    assert len(images) == len(sampler.images)
+    return images
 
 
 class DeviceSampler:
@@ -52,7 +62,7 @@ class DeviceSampler:
 
     def __init__(self, sampler: Sampler, device: torch.device) -> None:
         self.sampler, self.device = sampler, device
-        arrays = [(i.image_CS, i.classes_S, i.instances_S) for i in sampler.images]
+        arrays = [(i.image_CS, i.classes_S, i.instances_S) for i in _in_memory(sampler)]
         self._images = place_images(arrays, device)
         axes = len(sampler.images[0].extents)
         self._tile = (sampler.training.tile,) * axes

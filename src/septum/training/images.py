@@ -11,11 +11,15 @@ from jaxtyping import Float32, Int32, UInt8
 
 from septum.annotation.labels import IGNORE, LabelMeaning, to_target
 from septum.annotation.pairs import Annotated
-from septum.augment.deform import Deformation
+from septum.augment.deform import Deformation, moved, source_window
 from septum.images.intensity_range import IntensityRange
+from septum.training.windows import StoredWindow, glimpse, spread_windows
 
 PLACED_PIXELS = 2**18
 """So many object pixels of an image are looked at to find places in its objects."""
+
+PLACED_WINDOWS = 8
+"""Windows of a large image left in its file that are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,21 +46,77 @@ class TrainingImage:
         """The part that a tile is made from, and the tile's deformation within that part."""
         return self, deformation
 
+    def glimpse(self) -> TrainingImage:
+        """What of it can be shown as a whole."""
+        return self
 
-TrainingImages = Sequence[TrainingImage]
+
+@dataclass(frozen=True, eq=False)
+class StoredTrainingImage:
+    """One annotated image left in its file: a tile reads the part that it is made from.
+
+    Pieces of binary labels and of classes are those within that part: a cell that is in one piece
+    only far outside the tile counts as two.
+    """
+
+    window: StoredWindow
+    meaning: LabelMeaning
+    intensity: IntensityRange
+
+    @property
+    def name(self) -> str:
+        return self.window.name
+
+    @property
+    def extents(self) -> tuple[int, ...]:
+        return self.window.extents
+
+    @functools.cached_property
+    def places(self) -> list[Int32[np.ndarray, "n d"]]:
+        """As of ``TrainingImage``; of a large image, the objects of a few windows of it."""
+        found: dict[int, list[np.ndarray]] = {}
+        for part in spread_windows([self.window], 1, PLACED_WINDOWS):
+            image = prepare_image(part.read(), self.meaning, self.intensity)
+            corner = 0 if part.box is None else np.array([side.start for side in part.box])
+            for points in image.places:
+                value = int(image.classes_S[tuple(points[0])])
+                found.setdefault(value, []).append((points + corner).astype(np.int32))
+        return [np.concatenate(found[value]) for value in sorted(found)]
+
+    def around(
+        self, deformation: Deformation, tile: Sequence[int]
+    ) -> tuple[TrainingImage, Deformation]:
+        """The part that a tile is made from, and the tile's deformation within that part."""
+        box = source_window(deformation, tile, self.extents)
+        part = prepare_image(self.window.read(box), self.meaning, self.intensity)
+        return part, moved(deformation, box)
+
+    def glimpse(self) -> TrainingImage:
+        """What of it can be shown as a whole."""
+        return prepare_image(glimpse(self.window), self.meaning, self.intensity)
+
+
+AnyTrainingImage = TrainingImage | StoredTrainingImage
+
+
+def prepare_image(
+    item: Annotated | StoredWindow, meaning: LabelMeaning, intensity: IntensityRange
+) -> TrainingImage:
+    """Normalise an image and give its labels a meaning."""
+    classes_S, instances_S = to_target(item.labels_S, meaning)
+    return TrainingImage(item.name, intensity.apply(item.image_CS), classes_S, instances_S)
 
 
 def training_images(
-    annotated: Sequence[Annotated], meaning: LabelMeaning, intensity: IntensityRange
-) -> list[TrainingImage]:
-    """Normalise the images and give their labels a meaning, once for the whole run."""
-    images = []
-    for item in annotated:
-        classes_S, instances_S = to_target(item.labels_S, meaning)
-        images.append(
-            TrainingImage(item.name, intensity.apply(item.image_CS), classes_S, instances_S)
-        )
-    return images
+    annotated: Sequence[Annotated | StoredWindow], meaning: LabelMeaning, intensity: IntensityRange
+) -> list[AnyTrainingImage]:
+    """Images in memory prepared once for the whole run; those in files as they are drawn."""
+    return [
+        StoredTrainingImage(item, meaning, intensity)
+        if isinstance(item, StoredWindow)
+        else prepare_image(item, meaning, intensity)
+        for item in annotated
+    ]
 
 
 def object_places(

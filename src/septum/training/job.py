@@ -21,18 +21,12 @@ from septum.prediction.overlap_tile import prepare
 from septum.recipe import Recipe
 from septum.training.data import Data
 from septum.training.device_samples import choose_tiles
-from septum.training.images import training_images
 from septum.training.loss_record import LossRecord
 from septum.training.optimization import build_optimizer, optimizer_tensors, restore_optimizer
 from septum.training.run_folder import RunFolder
-from septum.training.samples import Sampler, class_weights
+from septum.training.samples import build_sampler
 from septum.training.tracking import format_duration
-from septum.training.validation import (
-    AnnotatedTarget,
-    annotated_targets,
-    choose_threshold,
-    validate,
-)
+from septum.training.validation import Targets, choose_threshold, validate
 
 
 class Job:
@@ -66,14 +60,10 @@ class Job:
         self.parallel = ranks.parallel(self.network)
         self.optimizer = build_optimizer(self.network.parameters(), section)
 
-        images = training_images(data.training, data.meaning, data.intensity)
-        weights_K = class_weights(images, data.meaning.class_count, recipe.loss)
-        self.sampler = Sampler(
-            images, weights_K, network.footprint, recipe.augment, recipe.loss, section
-        )
+        self.sampler = build_sampler(data, recipe, network.footprint)
         self.tiles = choose_tiles(self.sampler, device)
-        self.targets: list[AnnotatedTarget] = annotated_targets(data.validation, data.meaning)
-        self.steps_per_epoch = math.ceil(len(images) / section.batch)
+        self.targets = Targets(data.validation, data.meaning)
+        self.steps_per_epoch = math.ceil(len(data.training) / section.batch)
         self.steps = section.steps or section.epochs * self.steps_per_epoch
         self.validate_every = section.validate_every or self.steps_per_epoch
 
@@ -102,6 +92,7 @@ class Job:
             f"({', '.join(item.name for item in self.data.validation[:4])}"
             f"{', …' if len(self.data.validation) > 4 else ''})",
             f"labels: {self.data.meaning.describe()}",
+            *(["the images do not fit into memory: they are read tile by tile"] * self.data.stored),
             f"recipe {self.recipe.name}: {parameters:,} parameters, {self.steps} steps, "
             f"{str(self.dtype).removeprefix('torch.')} on {self.device}; {begin}",
         ]
@@ -258,7 +249,7 @@ class Job:
     def _with_threshold(self, model: Model) -> Model:
         if self.recipe.training.threshold == "half" or model.classes != 2:
             return model
-        targets = annotated_targets(self.data.training, self.data.meaning)
+        targets = Targets(self.data.examined or self.data.training, self.data.meaning)
         return model.replace(threshold=choose_threshold(prepare(model, self.device), targets))
 
 

@@ -7,7 +7,7 @@ was drawn before, not on who draws it. So a resumed run sees what the uninterrup
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -22,8 +22,15 @@ from septum.augment.intensity import GreyValues, sample_grey_values, vary_grey_v
 from septum.devices import channels_last
 from septum.geometry import Footprint
 from septum.loss.border_weight import border_weight, weight_radius
-from septum.recipe import Augment, Loss, Training
-from septum.training.images import TrainingImage, TrainingImages
+from septum.recipe import Augment, Loss, Recipe, Training
+from septum.training.data import Data
+from septum.training.images import (
+    AnyTrainingImage,
+    StoredTrainingImage,
+    TrainingImage,
+    prepare_image,
+    training_images,
+)
 
 # Purposes that random numbers are drawn for, so that no two share a stream.
 _ORDER, _TILE = 0, 1
@@ -64,12 +71,17 @@ class Draw:
 class Sampler:
     """Draws the tiles of a run."""
 
-    images: TrainingImages
+    images: Sequence[AnyTrainingImage]
     weights_K: np.ndarray
     footprint: Footprint
     augment: Augment
     loss: Loss
     training: Training
+
+    @property
+    def reads_files(self) -> bool:
+        """Whether drawing a tile reads a file."""
+        return any(isinstance(image, StoredTrainingImage) for image in self.images)
 
     @property
     def target(self) -> int:
@@ -150,7 +162,19 @@ class Sampler:
         return names, image_NCS.to(device), classes_NS.to(device), weights_NS.to(device)
 
 
-def class_weights(images: Sequence[TrainingImage], classes: int, section: Loss) -> np.ndarray:
+def build_sampler(data: Data, recipe: Recipe, footprint: Footprint) -> Sampler:
+    """The sampler of a run."""
+    images = training_images(data.training, data.meaning, data.intensity)
+    looked_at = (
+        (prepare_image(item, data.meaning, data.intensity) for item in data.examined)
+        if data.stored
+        else (image for image in images if isinstance(image, TrainingImage))
+    )
+    weights_K = class_weights(looked_at, data.meaning.class_count, recipe.loss)
+    return Sampler(images, weights_K, footprint, recipe.augment, recipe.loss, recipe.training)
+
+
+def class_weights(images: Iterable[TrainingImage], classes: int, section: Loss) -> np.ndarray:
     """w_c for each class, float32: 1, or inverse to its frequency with a mean over pixels of 1.
 
     A class without any pixel has weight 1; it multiplies nothing.

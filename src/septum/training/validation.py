@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from septum.evaluation.pixels import class_iou, iou, mean_of_objects
 from septum.loss.losses import segmentation_loss
 from septum.prediction.overlap_tile import Predictor, predict_mask, predict_probabilities
 from septum.recipe import Loss
+from septum.training.windows import StoredWindow
 
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98)
 """Object probabilities that are tried; walls are thin, so most of them lie above one half."""
@@ -41,14 +43,29 @@ class AnnotatedTarget:
     instances_S: np.ndarray
 
 
-def annotated_targets(
-    annotated: Sequence[Annotated], meaning: LabelMeaning
-) -> list[AnnotatedTarget]:
-    """Labels into classes and instances; the images stay as they are."""
-    return [
-        AnnotatedTarget(item.name, item.image_CS, *to_target(item.labels_S, meaning))
-        for item in annotated
-    ]
+@dataclass(frozen=True, eq=False)
+class Targets(Sequence[AnnotatedTarget]):
+    """Annotated images whose labels become classes and instances when one is asked for.
+
+    So no more than one need be in memory, where the images are left in their files.
+    """
+
+    annotated: Sequence[Annotated | StoredWindow]
+    meaning: LabelMeaning
+
+    def __len__(self) -> int:
+        return len(self.annotated)
+
+    @overload
+    def __getitem__(self, index: int) -> AnnotatedTarget: ...
+    @overload
+    def __getitem__(self, index: slice) -> Targets: ...
+    def __getitem__(self, index: int | slice) -> AnnotatedTarget | Targets:
+        if isinstance(index, slice):
+            return Targets(self.annotated[index], self.meaning)
+        item = self.annotated[index]
+        maps = to_target(item.labels_S, self.meaning)
+        return AnnotatedTarget(item.name, item.image_CS, *maps)
 
 
 def validate(
@@ -66,8 +83,8 @@ def validate(
     pixels are left out everywhere. Each rank scores its share of the images, and all ranks
     return the mean over all images. Raises TrainingError where the network's output is not finite.
     """
-    mine = [targets[index] for index in ranks.share(len(targets))]
-    scored = ranks.gather([_score(predictor, target, section, weigh) for target in mine])
+    mine = ranks.share(len(targets))
+    scored = ranks.gather([_score(predictor, targets[i], section, weigh) for i in mine])
     rows = [row for rows in scored for row in rows]
     return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
 

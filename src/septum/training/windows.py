@@ -1,0 +1,130 @@
+"""Annotated images that stay in their files: what is asked of them is read when it is asked."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from septum.annotation.stored_pairs import Annotated, StoredAnnotated
+
+Box = tuple[slice, ...]
+
+WINDOW_PIXELS = 2**22
+"""Extent of a window, all axes together: 2048 × 2048, or 161 × 161 × 161."""
+
+
+@dataclass(frozen=True)
+class StoredWindow:
+    """``Annotated``, but that ``image_CS`` and ``labels_S`` are read at each use.
+
+    ``box``: one slice a spatial axis, in pixels of the image; None: all of it.
+    """
+
+    pair: StoredAnnotated
+    box: Box | None = None
+
+    @property
+    def name(self) -> str:
+        """The image's name, and for a part of it where that is: ``brain[0:161, 64:225, 0:161]``."""
+        if self.box is None:
+            return self.pair.name
+        return f"{self.pair.name}[{', '.join(f'{s.start}:{s.stop}' for s in self.box)}]"
+
+    @property
+    def extents(self) -> tuple[int, ...]:
+        """Pixels along the spatial axes (Z)YX."""
+        if self.box is None:
+            return self.pair.extents
+        return tuple(part.stop - part.start for part in self.box)
+
+    @property
+    def channels(self) -> int:
+        return self.pair.channels
+
+    @property
+    def pixel_size(self) -> tuple[float, ...] | None:
+        return self.pair.pixel_size
+
+    @property
+    def image_path(self) -> Path:
+        return self.pair.image_path
+
+    @property
+    def label_path(self) -> Path:
+        return self.pair.label_path
+
+    @property
+    def image_CS(self) -> np.ndarray:  # noqa: N802 (as in Annotated)
+        """Channels first, of the file's own type."""
+        return self.pair.image.read(self.box)
+
+    @property
+    def labels_S(self) -> np.ndarray:  # noqa: N802
+        """Integers as drawn."""
+        return self.pair.read(self.box).labels_S
+
+    def read(self, box: Box | None = None) -> Annotated:
+        """Image and labels together, or the part ``box`` of them."""
+        if self.box is not None and box is not None:
+            box = tuple(
+                slice(outer.start + inner.start, outer.start + inner.stop)
+                for outer, inner in zip(self.box, box, strict=True)
+            )
+        annotated = self.pair.read(self.box if box is None else box)
+        return dataclasses.replace(annotated, name=self.name)
+
+
+def glimpse(item: Annotated | StoredWindow) -> Annotated:
+    """``item`` read, or a window of it if it is too large to be shown."""
+    return _parts(item, 1)[0].read() if isinstance(item, StoredWindow) else item
+
+
+def spread_windows(
+    windows: Sequence[StoredWindow], count: int, each: int = 1
+) -> list[StoredWindow]:
+    """At most ``count`` images, evenly spread, and of large ones ``each`` windows at random places.
+
+    The places depend on the images' names alone. No window has more than ``WINDOW_PIXELS``.
+    """
+    chosen = [
+        windows[round(place)]
+        for place in np.linspace(0, len(windows) - 1, min(count, len(windows)))
+    ]
+    return [part for window in chosen for part in _parts(window, each)]
+
+
+def _parts(window: StoredWindow, count: int) -> list[StoredWindow]:
+    extents = window.extents
+    if math.prod(extents) <= WINDOW_PIXELS:
+        return [window]
+    side = _side(extents)
+    seed = int.from_bytes(hashlib.sha256(window.name.encode()).digest()[:8], "big")
+    rng = np.random.default_rng(seed)
+    parts = []
+    for _ in range(count):
+        starts = [int(rng.integers(max(extent - side, 0) + 1)) for extent in extents]
+        box = tuple(
+            slice(start, min(start + side, extent))
+            for start, extent in zip(starts, extents, strict=True)
+        )
+        parts.append(StoredWindow(window.pair, box))
+    return parts
+
+
+@functools.cache
+def _side(extents: tuple[int, ...]) -> int:
+    """The side of the largest cube within ``WINDOW_PIXELS``, shorter axes taken whole."""
+    room, axes = float(WINDOW_PIXELS), len(extents)
+    for extent in sorted(extents):
+        side = int(room ** (1 / axes) + 1e-9)
+        if extent > side:
+            return side
+        room, axes = room / extent, axes - 1
+    return max(extents)
