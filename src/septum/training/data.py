@@ -20,8 +20,8 @@ from septum.training.windows import StoredWindow, spread_windows
 MEMORY_SHARE = 0.4
 """Of the memory that is free: a larger set is left in its files."""
 EXAMINED, EXAMINED_EACH = 200, 8
-"""Of a set that is left in its files so many images, and windows of a large one, are looked at
-before training: for the meaning of the labels, the range of grey values, the classes' shares."""
+"""Of a set that is left in its files so many windows, and of one image at most so many, are looked
+at before training: for the meaning of the labels, the range of grey values, the classes' shares."""
 SHOWN_EACH = 4
 """Windows of a validation image that is too large to be predicted as a whole at each validation."""
 LARGEST_VALIDATED = 2**26
@@ -109,8 +109,11 @@ def _left_in_files(
             else spread_windows([item], 1, SHOWN_EACH)
         )
     ]
-    examined = spread_windows(training, EXAMINED, EXAMINED_EACH)
-    looked_at = [*examined, *spread_windows(held, EXAMINED, EXAMINED_EACH)]
+    examined, also = (
+        spread_windows(items, EXAMINED, max(min(EXAMINED_EACH, EXAMINED // len(items)), 1))
+        for items in (training, held)
+    )
+    looked_at = [*examined, *also]
     meaning = find_meaning(((item.name, item.labels_S) for item in looked_at), recipe.labels)
     intensity = fit_intensity_range((item.image_CS for item in examined), recipe.intensity)
     return Data(path, training, validation, meaning, intensity, examined)
