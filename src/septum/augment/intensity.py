@@ -48,9 +48,15 @@ def vary_grey_values(
         low = image_CS.min(axis=spatial, keepdims=True)
         extent = image_CS.max(axis=spatial, keepdims=True) - low
         extent[extent == 0] = 1
-        image_CS = ((image_CS - low) / extent) ** np.float32(values.gamma) * extent + low
-    if values.contrast != 1.0 or values.brightness != 0.0:
-        image_CS = image_CS * np.float32(values.contrast) + np.float32(values.brightness)
+        image_CS = image_CS - low
+        image_CS /= extent
+        np.power(image_CS, np.float32(values.gamma), out=image_CS)
+        # Back to the range, contrast and brightness: one factor, one sum.
+        image_CS *= extent * np.float32(values.contrast)
+        image_CS += low * np.float32(values.contrast) + np.float32(values.brightness)
+    elif values.contrast != 1.0 or values.brightness != 0.0:
+        image_CS = image_CS * np.float32(values.contrast)
+        image_CS += np.float32(values.brightness)
     if values.noise:
         rng = np.random.Generator(np.random.SFC64(values.noise_seed))
         noise = rng.standard_normal(image_CS.shape, dtype=np.float32)
