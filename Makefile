@@ -3,8 +3,9 @@ PYTHON ?= python3
 # e.g. PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu" (see constraints.txt)
 PIP_FLAGS ?=
 BIN := .venv/bin
+PEERS := .venv-peers/bin
 
-.PHONY: demo test lint tables clean
+.PHONY: demo test lint tables bench-training clean
 
 demo: .venv/.installed
 	$(BIN)/septum demo --out demo
@@ -23,6 +24,11 @@ lint: .venv/.installed-dev
 tables: .venv/.installed
 	$(BIN)/python docs/tables.py
 
+# Training beside its peers', on an otherwise idle machine; downloads the peers first.
+bench-training: .venv-peers/.installed
+	$(PEERS)/python benchmarks/training_peers.py
+	$(PEERS)/python docs/tables.py
+
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "septum needs Python 3.11 or later: make PYTHON=python3.12 …")'
 	$(PYTHON) -m venv .venv
@@ -33,5 +39,13 @@ tables: .venv/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e '.[dev]'
 	touch $@
 
+# Septum first, with the pinned torch, so that no peer brings another one. The wheel of elasticdeform
+# was made for NumPy 1; without isolation its source is compiled against the NumPy that is there.
+.venv-peers/.installed: benchmarks/peers.txt pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-peers
+	$(PEERS)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt setuptools -e .
+	$(PEERS)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt --no-build-isolation -r benchmarks/peers.txt
+	touch $@
+
 clean:
-	rm -rf .venv build dist src/septum.egg-info
+	rm -rf .venv .venv-peers build dist src/septum.egg-info

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from training_tables import goals, ratios
+
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = ("quick", "default", "blog-2018", "paper-2015")
 MARKER = re.compile(r"(<!-- table ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -89,7 +91,12 @@ def em_claims() -> str:
     return "\n".join(rows)
 
 
-TABLES: dict[str, Callable[[], str]] = {"em-slices": em_slices, "em-claims": em_claims}
+TABLES: dict[str, Callable[[], str]] = {
+    "em-slices": em_slices,
+    "em-claims": em_claims,
+    "training-ratios": lambda: ratios(load),
+    "training-goals": lambda: goals(load),
+}
 
 
 def main() -> int:
