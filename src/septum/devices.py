@@ -5,7 +5,9 @@ The only file that imports torch.distributed.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import datetime
 import functools
 import os
 import sys
@@ -82,13 +84,27 @@ def available_memory() -> int:
     try:
         with open("/proc/meminfo", encoding="utf-8") as lines:
             fields = dict(line.split(":", 1) for line in lines)
-        return int(fields["MemAvailable"].split()[0]) * 1024
+        return min(int(fields["MemAvailable"].split()[0]) * 1024, *_group_memory())
     except (OSError, KeyError, ValueError):
         pass
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):  # Windows
         return 8 << 30
+
+
+def _group_memory() -> Iterator[int]:
+    """What a container or a batch job leaves to this process, by its control group."""
+    for most, used in (
+        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+        (
+            "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+            "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+        ),
+    ):
+        with contextlib.suppress(OSError, ValueError), open(most) as limit, open(used) as taken:
+            yield max(int(limit.read()) - int(taken.read()), 0)
+    yield sys.maxsize
 
 
 @functools.cache
@@ -141,6 +157,8 @@ class Ranks:
 
     rank: int = 0
     count: int = 1
+    beside: int = 1
+    """How many of them are on this machine."""
 
     @property
     def first(self) -> bool:
@@ -201,16 +219,25 @@ def joined_ranks(name: str = "auto") -> Iterator[tuple[Ranks, torch.device]]:
     failing exchange is raised as RankError.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
-    if count == 1:
-        yield Ranks(), choose_device(name)
-        return
     device = choose_device(name)
+    if count > 1 and device.type == "cuda":
+        local, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+        if local >= gpus:
+            raise RecipeError(
+                f"rank {local} of this machine has no GPU of its own: there are {gpus}; start "
+                f"{gpus} a machine, or use --device cpu"
+            )
+        device = torch.device("cuda", local)
     if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    if count == 1:
+        yield Ranks(), device
+        return
+    # Long, since a rank may wait for another's validation; a dead one is noticed at once.
+    patience = datetime.timedelta(hours=4)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=patience)
     try:
-        yield Ranks(dist.get_rank(), count), device
+        yield Ranks(dist.get_rank(), count, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))), device
     except (dist.DistBackendError, dist.DistNetworkError, RuntimeError) as error:
         if not _is_lost_connection(error):
             raise

@@ -175,6 +175,18 @@ def test_nothing_beyond_the_radius_has_an_effect():
     assert np.array_equal(middle, whole[20 + reach : 70 - reach, 20 + reach : 70 - reach])
 
 
+@pytest.mark.parametrize("spacing", [(1.0,), (1.0, 0.0), (1.0, -2.0), (1.0, 1.0, 1.0)])
+def test_a_spacing_that_is_none_is_refused(spacing):
+    with pytest.raises(ValueError, match="expected 2 extents above 0"):
+        border_weight(scattered((9, 9), 3, 1), spacing=spacing)
+
+
+def test_a_radius_far_beyond_the_image_takes_no_memory():
+    instances = scattered((12, 9), 4, 1)
+    assert_exact(instances, sigma=50.0)
+    assert np.isfinite(border_weight(instances, sigma=1e9)).all()
+
+
 def test_other_than_two_or_three_axes_are_refused():
     with pytest.raises(ValueError, match="YX or ZYX"):
         border_weight(np.zeros(5, np.int32))

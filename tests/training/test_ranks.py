@@ -128,6 +128,14 @@ def test_gradients_summed_over_parts_are_those_of_the_whole_batch(
     assert_close(parts, whole)
 
 
+def test_parts_may_be_resumed_with_other_parts(
+    squares: Path, tmp_path: Path, tiny: Callable[..., Recipe]
+) -> None:
+    train(squares, tmp_path / "run", tiny())
+    longer = tiny("training.steps=10", "training.micro_batch=1")
+    assert train(squares, tmp_path / "run", longer, resume=True).history()[-1]["step"] == 10
+
+
 def test_more_ranks_than_tiles_are_refused(
     squares: Path, tmp_path: Path, tiny: Callable[..., Recipe]
 ) -> None:

@@ -18,6 +18,7 @@ from septum.geometry import unet_footprint
 from septum.images.files import Image, write_image
 from septum.recipe import Recipe
 from septum.training import data as data_module
+from septum.training import loop
 from septum.training import windows as windows_module
 from septum.training.data import Data, load_data
 from septum.training.images import StoredTrainingImage
@@ -82,15 +83,22 @@ def test_a_run_on_images_left_in_files_has_the_weights_of_one_in_memory(
 ) -> None:
     folder, recipe = write_cells(tmp_path / "cells", (60, 50), 4), tiny()
     in_memory = train(folder, tmp_path / "memory", recipe)
-    monkeypatch.setattr(data_module, "available_memory", lambda: 0)
+    monkeypatch.setattr(loop, "available_memory", lambda: 0)
     stored = train(folder, tmp_path / "stored", recipe)
     with safe_open(in_memory.last, "pt") as one, safe_open(stored.last, "pt") as other:
         for name in one.keys():  # noqa: SIM118
             assert torch.equal(one.get_tensor(name), other.get_tensor(name)), name
-    # And it is resumed only with the same files.
+    # It goes on as it began, whatever memory is free now: in files, and only with the same ones.
+    monkeypatch.setattr(loop, "available_memory", lambda: PLENTY)
+    longer = tiny("training.steps=12")
+    train(folder, stored.path, longer, resume=True)
+    train(folder, in_memory.path, longer, resume=True)
+    with safe_open(in_memory.last, "pt") as one, safe_open(stored.last, "pt") as other:
+        for name in one.keys():  # noqa: SIM118
+            assert torch.equal(one.get_tensor(name), other.get_tensor(name)), name
     image = folder / "images" / "cells0.tif"
     image.write_bytes(image.read_bytes() + b"more")
-    longer = tiny("training.steps=12")
+    longer = tiny("training.steps=16")
     with pytest.raises(RunFolderError, match="images or labels changed"):
         train(folder, stored.path, longer, resume=True)
 

@@ -11,6 +11,7 @@ R numbers of a row.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -64,7 +65,7 @@ def place_images(
         pixels_PC=place([image_CS.reshape(len(image_CS), -1).T for image_CS, _, _ in images]),
         classes_P=place([classes_S.ravel() for _, classes_S, _ in images]),
         instances_P=place([instances_S.ravel() for _, _, instances_S in images]),
-        starts_I=torch.tensor([sum(sizes[:i]) for i in range(len(sizes))], device=device),
+        starts_I=torch.tensor([0, *itertools.accumulate(sizes[:-1])], device=device),
         extents_ID=torch.tensor(shapes, dtype=torch.int32, device=device),
         strides_ID=torch.tensor(strides, device=device),
     )

@@ -48,11 +48,14 @@ def border_weight(
     Euclidean between pixel centres, in pixels, or in the unit of ``spacing`` (extent of a pixel
     along each axis), which is then σ's unit too. With fewer than two cells within reach of a
     pixel its weight is 0. Ties count: two cells equally near are nearest and second nearest. A
-    weight below ``NEGLIGIBLE`` · w0 is returned as 0; else it is exact to rounding.
+    weight below ``NEGLIGIBLE`` · w0 is returned as 0; else it is exact to rounding, for σ up to some
+    4000 pixels.
     """
     if instances_S.ndim not in (2, 3):
         raise ValueError(f"instances_S has {instances_S.ndim} axes; expected YX or ZYX")
     steps = [1.0] * instances_S.ndim if spacing is None else [float(step) for step in spacing]
+    if len(steps) != instances_S.ndim or min(steps) <= 0:
+        raise ValueError(f"spacing {steps}: expected {instances_S.ndim} extents above 0")
     if instances_S.dtype.itemsize > np.dtype(np.int32).itemsize:  # wide ids must stay distinct
         ids, ranks_S = np.unique(instances_S, return_inverse=True)
         instances_S = np.where(instances_S == 0, 0, ranks_S.reshape(instances_S.shape) + 1)
@@ -66,8 +69,8 @@ def border_weight(
     reach = weight_radius(sigma)
     unit = 2.0 ** math.floor(math.log2(_REACH / reach**2))
     squares = [
-        np.rint((np.arange(int(reach / step) + 1) * step) ** 2 * unit).astype(np.int64)
-        for step in steps
+        np.rint((np.arange(min(int(reach / step) + 1, extent)) * step) ** 2 * unit).astype(np.int64)
+        for step, extent in zip(steps, labels.shape, strict=True)
     ]
     nearest, second = _carry(labels.reshape(labels.shape[0], -1), squares[0])
     for axis in range(1, labels.ndim):

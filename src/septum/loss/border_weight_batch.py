@@ -21,6 +21,10 @@ Keys = Int64[Tensor, "b *s"]
 Pair = tuple[Tensor, Tensor]  # keys of the nearest and of the second nearest label
 
 
+LARGEST_RADIUS = 2**13
+"""(2² + 1 + 1) · radius², in the upper word of a key, stays below _FAR. In pixels."""
+
+
 def border_weight_batch(
     instances_BS: Int32[Tensor, "b *s"], w0: float = 10.0, sigma: float = 5.0
 ) -> Float32[Tensor, "b *s"]:
@@ -32,7 +36,7 @@ def border_weight_batch(
     if instances_BS.ndim not in (3, 4):
         raise ValueError(f"instances_BS has {instances_BS.ndim} axes; expected BYX or BZYX")
     reach = weight_radius(sigma)
-    assert reach < 2**13  # (2² + 1 + 1) · reach², in the upper word of a key, stays below _FAR
+    assert reach < LARGEST_RADIUS
     keys = instances_BS.long() & _LABEL
     keys = keys.masked_fill(keys == 0, _FAR)
     pair = _carry(keys, min(int(reach), keys.shape[1] - 1))

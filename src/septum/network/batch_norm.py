@@ -33,7 +33,7 @@ class BatchNormOverRanks(_BatchNorm):
         features = input.float()
         axes = [axis for axis in range(features.ndim) if axis != 1]
         shape = [1, -1, *[1] * (features.ndim - 2)]
-        places = features.new_tensor([features.numel() // features.shape[1]])
+        places = features.new_full((1,), features.numel() // features.shape[1])
         sums = self.ranks.sum(torch.cat([features.sum(axes), places]))
         count = sums[-1].detach()
         mean = sums[:-1] / count

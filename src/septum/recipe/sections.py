@@ -187,3 +187,9 @@ class Recipe(Section):
     loss: Loss = Loss()
     training: Training = Training(steps=1000)
     prediction: Prediction = Prediction()
+
+    @model_validator(mode="after")
+    def _objects_are_sought_by_shifting(self) -> Recipe:
+        if self.training.object_share and not self.augment.shift:
+            raise ValueError("training.object_share needs augment.shift = true")
+        return self

@@ -162,7 +162,7 @@ def _note_progress(contents: Contents) -> None:
             f"This run is unfinished: step {contents.history[-1]['step']} of "
             f"{contents.planned}. What follows is its state when this page was written."
         )
-    if data is not None and {t.name for t in data.validation} & {t.name for t in data.training}:
+    if data is not None and data.validates_on_training:
         notes.append(
             "There is only one annotated image, so validation is on the very image that was "
             "trained on. The scores show that the network can learn, not that it can generalise."

@@ -22,6 +22,8 @@ MEMORY_SHARE = 0.4
 EXAMINED, EXAMINED_EACH = 200, 8
 """Of a set that is left in its files so many windows, and of one image at most so many, are looked
 at before training: for the meaning of the labels, the range of grey values, the classes' shares."""
+MOST_COUNTED = 2**32
+"""Up to so many pixels all labels are read once, so that no class is missed; beyond, windows."""
 SHOWN_EACH = 4
 """Windows of a validation image that is too large to be predicted as a whole at each validation."""
 LARGEST_VALIDATED = 2**26
@@ -46,6 +48,15 @@ class Data:
     def stored(self) -> bool:
         """Whether the images are left in their files."""
         return bool(self.examined)
+
+    @property
+    def validates_on_training(self) -> bool:
+        """Whether an image is on both sides of the split, as a single one is."""
+        sides = (self.training, self.validation)
+        names = [
+            {i.pair.name if isinstance(i, StoredWindow) else i.name for i in side} for side in sides
+        ]
+        return not names[0].isdisjoint(names[1])
 
     @property
     def channels(self) -> int:
@@ -113,8 +124,10 @@ def _left_in_files(
         spread_windows(items, EXAMINED, max(min(EXAMINED_EACH, EXAMINED // len(items)), 1))
         for items in (training, held)
     )
-    looked_at = [*examined, *also]
-    meaning = find_meaning(((item.name, item.labels_S) for item in looked_at), recipe.labels)
+    everything = [*training, *held]
+    few = sum(math.prod(item.extents) for item in everything) <= MOST_COUNTED
+    counted = everything if few else [*examined, *also]
+    meaning = find_meaning(((item.name, item.labels_S) for item in counted), recipe.labels)
     intensity = fit_intensity_range((item.image_CS for item in examined), recipe.intensity)
     return Data(path, training, validation, meaning, intensity, examined)
 

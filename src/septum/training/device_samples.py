@@ -17,7 +17,8 @@ from septum.augment.batch import (
     vary_grey_values_batch,
 )
 from septum.devices import channels_last
-from septum.loss.border_weight_batch import border_weight_batch
+from septum.loss.border_weight import weight_radius
+from septum.loss.border_weight_batch import LARGEST_RADIUS, border_weight_batch
 from septum.training.images import TrainingImage
 from septum.training.prefetch import Prefetched
 from septum.training.samples import Batch, Batches, Sampler
@@ -36,6 +37,8 @@ def choose_tiles(sampler: Sampler, device: torch.device) -> Batches:
         return Prefetched(sampler)
     if device.type != "cuda":
         return sampler
+    if weight_radius(sampler.loss.border_sigma) >= LARGEST_RADIUS:
+        return Prefetched(sampler)
     free, _ = torch.cuda.mem_get_info(device)
     if device_bytes(sampler) <= LARGEST_SHARE * free:
         return DeviceSampler(sampler, device)

@@ -103,7 +103,7 @@ def prepare_image(
     item: Annotated | StoredWindow, meaning: LabelMeaning, intensity: IntensityRange
 ) -> TrainingImage:
     """Normalise an image and give its labels a meaning."""
-    classes_S, instances_S = to_target(item.labels_S, meaning)
+    classes_S, instances_S = to_target(item.labels_S, meaning, item.name)
     return TrainingImage(item.name, intensity.apply(item.image_CS), classes_S, instances_S)
 
 
@@ -129,8 +129,11 @@ def object_places(
     """
     known_S = (instances_S != 0) & (classes_S != 0) & (classes_S != IGNORE)
     rng = np.random.default_rng(0)
+    pixels = np.flatnonzero(known_S)
+    if len(pixels) > PLACED_PIXELS:
+        pixels = pixels[rng.integers(len(pixels), size=PLACED_PIXELS)]
     # Of a random order of the pixels the first of each object is a random one.
-    pixels = rng.permutation(np.flatnonzero(known_S))[:PLACED_PIXELS]
+    pixels = rng.permutation(pixels)
     _, first = np.unique(instances_S.ravel()[pixels], return_index=True)
     chosen = pixels[first]
     points = np.stack(np.unravel_index(chosen, classes_S.shape), axis=1).astype(np.int32)

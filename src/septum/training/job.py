@@ -80,10 +80,9 @@ class Job:
         """What is trained on what, in words, before it begins."""
         parameters = sum(p.numel() for p in self.network.parameters())
         begin = f"resuming at step {self.step}" if self.step else "starting at step 0"
-        alone = [item.name for item in self.data.training]
         warning = (
             ["validating on the training image, since there is no other: its scores flatter"]
-            if alone == [item.name for item in self.data.validation]
+            if self.data.validates_on_training
             else []
         )
         return [
@@ -192,6 +191,7 @@ class Job:
             "losses": self.losses.values,
             "rate": self._rate,
             "seconds": self.seconds,
+            "left_in_files": self.data.stored,
             **self.data.fingerprints,
         }
         self.run.save_state(tensors, counters)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+import sys
 from pathlib import Path
 
 import torch
 
-from septum.devices import Ranks, joined_ranks, raise_allocator_thresholds
-from septum.errors import Interrupted, RankError, RecipeError
+from septum.devices import (
+    Ranks,
+    available_memory,
+    joined_ranks,
+    raise_allocator_thresholds,
+)
+from septum.errors import Interrupted, RankError, RecipeError, RunFolderError
 from septum.recipe import Recipe, load_recipe
-from septum.training.data import load_data
+from septum.training.data import MEMORY_SHARE, load_data
 from septum.training.interruption import Interruption
 from septum.training.job import Job
-from septum.training.memory import explain_out_of_memory, is_out_of_memory
+from septum.training.memory import guarded
 from septum.training.planning import plan_steps
 from septum.training.run_folder import (
     RunFolder,
@@ -77,9 +82,12 @@ def run_steps(job: Job, again: str) -> None:
                 job.log_training()
             if job.validation_is_due():
                 progress.say(describe_validation(job.validate()))
+            # By the count of steps alone: all ranks exchange at the same ones.
+            if job.device.type == "cuda" and job.step % LOG_STEPS and not job.validation_is_due():
+                continue
             job.save()
             # One rank's wish is every rank's: all stop after the same step.
-            if job.losses.settled and any(ranks.gather(interruption.requested)):
+            if any(ranks.gather(interruption.requested)):
                 if job.step == job.steps:
                     break
                 job.save(now=True)
@@ -88,18 +96,6 @@ def run_steps(job: Job, again: str) -> None:
                     f"{again}"
                 )
         progress.say(job.finish())
-
-
-def guarded(step: Callable[[], None], job: Job) -> None:
-    """Take a step; what does not fit into memory becomes one line that says what would."""
-    try:
-        step()
-        return
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-    # Outside the except clause, where nothing holds on to the step's tensors any more.
-    raise explain_out_of_memory(job)
 
 
 def open_job(
@@ -122,16 +118,21 @@ def open_job(
                 "--hours, or with --set training.steps=N for more"
             )
         recipe = check_same_recipe(run, recipe) if recipe is not None else run.recipe()
-        job = Job(run, recipe, load_data(data, recipe), device, ranks)
+        memory = memory_for_images(ranks, run.left_in_files())
+        job = Job(run, recipe, load_data(data, recipe, memory), device, ranks)
         run.remove_leftovers()
         job.restore()
-        ranks.wait()  # all have read the state that the first may now replace
+        if len(set(ranks.gather(job.step))) > 1:  # which waits: all have read the state
+            raise RunFolderError(
+                f"{run.path}: the ranks see different states of this run; --out must be a folder "
+                "that all machines share"
+            )
         write_recipe(run, recipe)
         return job
     recipe = load_recipe("default") if recipe is None else recipe
     if run.holds_a_run():
         refuse_a_run(run)
-    loaded = load_data(data, recipe)
+    loaded = load_data(data, recipe, memory_for_images(ranks, None))
     if hours is not None:
         planned = plan_steps(Job(run, recipe, loaded, device, ranks), hours)
         recipe = ranks.gather(planned)[0]
@@ -139,4 +140,15 @@ def open_job(
     ranks.wait()  # all have seen that the folder holds no run yet
     if ranks.first:
         create_run(run, recipe)
+    ranks.wait()  # for a folder that cannot be made
     return job
+
+
+def memory_for_images(ranks: Ranks, left_in_files: bool | None) -> int:
+    """Bytes that the images of a run may take in each rank; the same on all ranks.
+
+    ``left_in_files``: what a run that goes on decided when it began.
+    """
+    if left_in_files is not None:
+        return 0 if left_in_files else sys.maxsize
+    return int(MEMORY_SHARE * min(ranks.gather(available_memory() // ranks.beside)))

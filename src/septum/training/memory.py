@@ -1,8 +1,9 @@
-"""Memory of a training step: how much it took, and what to do when there is not enough."""
+"""What to do when a training step does not fit into memory."""
 
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable
 
 import torch
 
@@ -16,8 +17,10 @@ _WORDS = (
     "could not create a memory object",
     "could not create a primitive",
     "bad_alloc",
+    "CUDA error: out of memory",
+    "ALLOC_FAILED",  # of cuBLAS and cuDNN
 )
-"""What torch says where the processor's memory is short; it has no exception for it."""
+"""What torch says where memory is short and it does not raise OutOfMemoryError."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -25,6 +28,18 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _WORDS)
+
+
+def guarded(step: Callable[[], None], job: Job) -> None:
+    """Take a step; what does not fit into memory becomes one line that says what would."""
+    try:
+        step()
+        return
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+    # Outside the except clause, where nothing holds on to the step's tensors any more.
+    raise explain_out_of_memory(job)
 
 
 def explain_out_of_memory(job: Job) -> TrainingError:

@@ -7,6 +7,7 @@ import time
 from septum.prediction.overlap_tile import prepare
 from septum.recipe import Recipe
 from septum.training.job import Job
+from septum.training.memory import guarded
 from septum.training.step import train_step
 from septum.training.validation import validate
 
@@ -26,16 +27,18 @@ def plan_steps(job: Job, hours: float) -> Recipe:
     the start and a resumed run follows the same one.
     """
     for _ in range(_WARM_STEPS):
-        train_step(job)
+        guarded(lambda: train_step(job), job)
+    job.losses.settle()  # on a GPU, until now the steps were only asked for
     start = time.monotonic()
     for _ in range(_TIMED_STEPS):
         train_step(job)
+    job.losses.settle()
     step_seconds = (time.monotonic() - start) / _TIMED_STEPS
 
     start = time.monotonic()
     predictor = prepare(job.model(), job.device)
     validate(predictor, job.targets[:1], job.recipe.loss, job.sampler.weigh)
-    validation_seconds = (time.monotonic() - start) * len(job.targets)
+    validation_seconds = (time.monotonic() - start) * len(job.ranks.share(len(job.targets)))
 
     seconds = hours * 3600 * (1 - _FINISH_SHARE)
     section = job.recipe.training

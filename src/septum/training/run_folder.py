@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -128,6 +129,15 @@ class RunFolder:
             for path in (*files, self.report):
                 remove_leftovers(path)
 
+    def left_in_files(self) -> bool | None:
+        """Whether the images were too large for memory when the run began; None if not saved."""
+        if not self.state_file.exists():
+            return None
+        unreadable = suppress(SafetensorError, OSError, KeyError, TypeError, ValueError)
+        with unreadable, safe_open(self.state_file, framework="pt") as file:
+            return bool(json.loads(file.metadata()["septum_resume"]).get("left_in_files"))
+        return None  # load_state says why
+
     def load_state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
         """What ``save_state`` wrote, or None if the run was stopped before its first save."""
         if not self.state_file.exists():
@@ -189,7 +199,8 @@ def check_same_recipe(run: RunFolder, recipe: Recipe) -> Recipe:
         for key, value in values.items():
             other = theirs[section][key]
             if other == value or (
-                section == "training" and key in ("steps", "epochs") and other > value
+                section == "training"
+                and (key == "micro_batch" or (key in ("steps", "epochs") and other > value))
             ):
                 continue
             raise RunFolderError(

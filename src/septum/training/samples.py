@@ -165,12 +165,11 @@ class Sampler:
 def build_sampler(data: Data, recipe: Recipe, footprint: Footprint) -> Sampler:
     """The sampler of a run."""
     images = training_images(data.training, data.meaning, data.intensity)
-    looked_at = (
-        (prepare_image(item, data.meaning, data.intensity) for item in data.examined)
-        if data.stored
-        else (image for image in images if isinstance(image, TrainingImage))
-    )
-    weights_K = class_weights(looked_at, data.meaning.class_count, recipe.loss)
+    # The classes' shares in images left in their files: in the windows looked at before.
+    windows = (prepare_image(item, data.meaning, data.intensity) for item in data.examined)
+    in_memory = (image for image in images if isinstance(image, TrainingImage))
+    counted = windows if data.stored else in_memory
+    weights_K = class_weights(counted, data.meaning.class_count, recipe.loss)
     return Sampler(images, weights_K, footprint, recipe.augment, recipe.loss, recipe.training)
 
 

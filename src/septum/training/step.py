@@ -34,16 +34,17 @@ def train_step(job: Job) -> None:
     job.optimizer.zero_grad(set_to_none=True)
     names: list[str] = []
 
+    parts = divide(section.batch, section.micro_batch, job.ranks)
+
     def drawn() -> Iterator[Tiles]:
-        for part in divide(section.batch, section.micro_batch, job.ranks):
+        for part in parts:
             images, *tiles = job.tiles.batch(job.step, part, job.device)
             names.extend(images)
             # Seeded by step and sample, dropout needs no state to resume.
             job.network.dropout.seeds = [dropout_seed(section.seed, job.step, i) for i in part]
             yield tiles[0], tiles[1], tiles[2]
 
-    parts = len(divide(section.batch, section.micro_batch, job.ranks))
-    loss, finite = descend(job, drawn(), parts)
+    loss, finite = descend(job, drawn(), len(parts))
     job.losses.add(job.step, loss, finite, names, rate)
     if job.average is not None:
         update_average(job.average, job.network, job.step, section.weight_average)

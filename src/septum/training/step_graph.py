@@ -62,6 +62,7 @@ class StepGraph:
         job, section = self._job, self._job.recipe.training
         if self._warm < WARM_STEPS:
             self._warm += 1
+            self._stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(self._stream):
                 train_step(job)
             torch.cuda.current_stream().wait_stream(self._stream)

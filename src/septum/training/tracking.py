@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from types import TracebackType
@@ -54,7 +55,8 @@ class Progress:
         """Say that ``step`` steps are done."""
         self.step = step
         if self._bar is not None:
-            self._bar.update(self._task, completed=step, description=f"loss {loss:.4f}")
+            known = "" if math.isnan(loss) else f"loss {loss:.4f}"  # not yet looked at
+            self._bar.update(self._task, completed=step, description=known)
         elif time.monotonic() - self._shown >= LINE_SECONDS:
             self._shown = time.monotonic()
             self.say(f"step {step}/{self.steps} · loss {loss:.4f} · {self._left()} left")

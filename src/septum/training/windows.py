@@ -104,6 +104,7 @@ def _parts(window: StoredWindow, count: int) -> list[StoredWindow]:
     extents = window.extents
     if math.prod(extents) <= WINDOW_PIXELS:
         return [window]
+    assert window.box is None, "a window is not cut again"
     side = _side(extents)
     seed = int.from_bytes(hashlib.sha256(window.name.encode()).digest()[:8], "big")
     rng = np.random.default_rng(seed)
