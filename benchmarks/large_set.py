@@ -4,8 +4,8 @@
 
 Makes an OME-Zarr stack of 200 planes of 16384² with labels, 54 GB of pixels each, of which one
 chunk in 64 is written (once; the others are links to it, or absent), opens it as `septum train`
-does, and takes steps of `quick`. What is read lies in the system's cache of the disk: the waiting is
-that of decoding, not of a slow disk. docs/results/large-set.json.
+does, and takes steps of `quick`. What is read lies in the system's cache of the disk: the waiting
+is that of decoding, not of a slow disk. docs/results/large-set.json.
 """
 
 from __future__ import annotations

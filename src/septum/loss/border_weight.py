@@ -48,8 +48,8 @@ def border_weight(
     Euclidean between pixel centres, in pixels, or in the unit of ``spacing`` (extent of a pixel
     along each axis), which is then σ's unit too. With fewer than two cells within reach of a
     pixel its weight is 0. Ties count: two cells equally near are nearest and second nearest. A
-    weight below ``NEGLIGIBLE`` · w0 is returned as 0; else it is exact to rounding, for σ up to some
-    4000 pixels.
+    weight below ``NEGLIGIBLE`` · w0 is returned as 0; else it is exact to rounding (σ up to some
+    4000 pixels).
     """
     if instances_S.ndim not in (2, 3):
         raise ValueError(f"instances_S has {instances_S.ndim} axes; expected YX or ZYX")
