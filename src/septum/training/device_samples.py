@@ -75,15 +75,19 @@ class DeviceSampler:
     def batch(self, step: int, indices: Sequence[int], device: torch.device) -> Batch:
         """Tiles ``indices`` of the batch of ``step``; ``device`` is the one that they lie on."""
         assert device == self.device
-        drawn = [self.sampler.draw(step, index) for index in indices]
-        numbers = [item.number for item in drawn]
-        pinned = device.type == "cuda"
-        rows = pack_deformations(numbers, [item.deformation for item in drawn], pinned)
-        greys = pack_grey_values([item.grey_values for item in drawn], pinned)
+        names, rows_BR, greys_BR = self.pack(step, indices)
         image_NCS, classes_NS, weights_NS = self.tiles(
-            rows.to(device, non_blocking=True), greys.to(device, non_blocking=True)
+            rows_BR.to(device, non_blocking=True), greys_BR.to(device, non_blocking=True)
         )
-        return [self.sampler.images[n].name for n in numbers], image_NCS, classes_NS, weights_NS
+        return names, image_NCS, classes_NS, weights_NS
+
+    def pack(self, step: int, indices: Sequence[int]) -> tuple[list[str], Tensor, Tensor]:
+        """What is random about these tiles, for ``tiles``: still on the host."""
+        drawn = [self.sampler.draw(step, index) for index in indices]
+        numbers, pinned = [item.number for item in drawn], self.device.type == "cuda"
+        rows_BR = pack_deformations(numbers, [item.deformation for item in drawn], pinned)
+        greys_BR = pack_grey_values([item.grey_values for item in drawn], pinned)
+        return [self.sampler.images[number].name for number in numbers], rows_BR, greys_BR
 
     def tiles(self, rows_BR: Tensor, greys_BR: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Images (N, C, S), classes (N, S) and weights (N, S) for packed parameters."""

@@ -12,7 +12,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from septum.augment.batch import pack_deformations, pack_grey_values
 from septum.training.device_samples import DeviceSampler
 from septum.training.job import Job
 from septum.training.optimization import learning_rate, update_average
@@ -68,7 +67,8 @@ class StepGraph:
             torch.cuda.current_stream().wait_stream(self._stream)
             return
         rate = learning_rate(job.step, job.steps, job.steps_per_epoch, section)
-        names, rows, greys = self._draw()
+        assert isinstance(job.tiles, DeviceSampler)
+        names, rows, greys = job.tiles.pack(job.step, range(section.batch))
         if self._graph is None:
             self._capture(rows, greys)
         assert self._graph is not None
@@ -82,15 +82,6 @@ class StepGraph:
         if job.average is not None:
             update_average(job.average, job.network, job.step, section.weight_average)
         job.count(rate)
-
-    def _draw(self) -> tuple[list[str], Tensor, Tensor]:
-        job = self._job
-        assert isinstance(job.tiles, DeviceSampler)
-        drawn = [job.sampler.draw(job.step, i) for i in range(job.recipe.training.batch)]
-        numbers = [item.number for item in drawn]
-        rows = pack_deformations(numbers, [item.deformation for item in drawn], pinned=True)
-        greys = pack_grey_values([item.grey_values for item in drawn], pinned=True)
-        return [job.sampler.images[number].name for number in numbers], rows, greys
 
     def _capture(self, rows: Tensor, greys: Tensor) -> None:
         job = self._job
