@@ -32,9 +32,9 @@ from septum.training.data import load_data
 from septum.training.job import Job
 from septum.training.loop import train
 from septum.training.run_folder import RunFolder
-from septum.training.samples import Batch
 from septum.training.step import train_step
 from septum.training.step_graph import StepGraph, can_capture
+from training_waiting import fixed
 
 
 def main() -> None:
@@ -73,8 +73,7 @@ def measure(name: str, device: torch.device, steps: int, run: Path) -> dict[str,
         numbers["graph_loss_difference"] = compare_graph(recipe, data, device, run)
         graph = StepGraph(Job(RunFolder(run, writes=False), recipe, data, device))
         numbers["graph_step_seconds"] = seconds(graph, device, steps)
-    fixed = job.tiles.batch(0, range(recipe.training.batch), device)
-    job.tiles = Fixed(fixed)
+    job.tiles = fixed(job)
     numbers["constant_tile_step_seconds"] = seconds(lambda: train_step(job), device, steps)
     numbers["waiting"] = numbers["step_seconds"] / numbers["constant_tile_step_seconds"] - 1
     best = min(numbers["step_seconds"], numbers.get("graph_step_seconds", float("inf")))
@@ -83,16 +82,6 @@ def measure(name: str, device: torch.device, steps: int, run: Path) -> dict[str,
     for key, value in numbers.items():
         print(f"{key}: {value}", flush=True)
     return numbers
-
-
-class Fixed:
-    """The same tiles at every step: what a step costs when nothing has to be drawn."""
-
-    def __init__(self, batch: Batch) -> None:
-        self._batch = batch
-
-    def batch(self, step: int, indices: Any, device: torch.device) -> Batch:
-        return self._batch
 
 
 def compare_graph(recipe: Any, data: Any, device: torch.device, run: Path) -> float:

@@ -45,6 +45,7 @@ ROWS = {
     "border": Row("training_border.py"),
     "step": Row("training_steps.py", ("blog-2018", "same network", *NETWORKS)),
     "step-paper": Row("training_steps.py", ("paper-2015", "same network")),
+    "waiting": Row("training_waiting.py", ("quick", "default")),
 }
 PEERS = (
     *("albumentations", "batchgeneratorsv2", "edt", "elasticdeform", "monai", "scipy"),
@@ -116,7 +117,7 @@ def print_tables() -> None:
     sys.path.insert(0, str(ROOT / "docs"))
     from tables import TABLES
 
-    for name in ("training-ratios", "training-goals"):
+    for name in ("training-ratios", "training-waiting", "training-goals"):
         print(f"\n{TABLES[name]()}")
 
 

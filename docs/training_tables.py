@@ -9,7 +9,9 @@ Load = Callable[[str], dict[str, Any] | None]
 
 AUGMENTATION, BORDER = "training-augmentation", "training-border"
 STEP, PAPER = "training-step", "training-step-paper"
+WAITING = "training-waiting"
 OURS = {"septum, linear": "linear", "septum, cubic": "cubic"}
+WAYS = ("constant tile", "in line", "a thread ahead")
 EDT = ("edt, two nearest", "edt, two nearest, 2 threads")
 
 
@@ -21,12 +23,16 @@ def ratios(load: Load) -> str:
     notes = []
     for name in (AUGMENTATION, BORDER, STEP, PAPER):
         if result := load(name):
-            threads = f"{result['threads']} thread{'s' if result['threads'] > 1 else ''}"
-            notes.append(
-                f"- `{result['command']}` ({result['device']}, {threads}, {result['date']}, "
-                f"commit {result['commit']}{_missing(result['numbers'])})"
-            )
+            notes.append(_note(result))
     return "\n".join([*lines, "", *notes])
+
+
+def _note(result: dict[str, Any]) -> str:
+    threads = f"{result['threads']} thread{'s' if result['threads'] > 1 else ''}"
+    return (
+        f"- `{result['command']}` ({result['device']}, {threads}, {result['date']}, "
+        f"commit {result['commit']}{_missing(result['numbers'])})"
+    )
 
 
 def _missing(numbers: dict[str, Any]) -> str:
@@ -103,6 +109,28 @@ def _ratio(numbers: dict[str, Any], peer: str) -> float:
     return float(seconds[peer]["median"] / seconds["septum"]["median"])
 
 
+def waiting(load: Load) -> str:
+    """Steps whose tiles are drawn beforehand, in line and in a thread."""
+    lines = [
+        "| recipe | constant tile | drawn in line | drawn a thread ahead |",
+        "|---|---|---|---|",
+    ]
+    result = load(WAITING)
+    if result is None:
+        return "\n".join([*lines, "| not yet run | | | |"])
+    for recipe, case in _recipes(result):
+        still, line, ahead = (case["seconds"][name]["median"] for name in WAYS)
+        lines.append(
+            f"| `{recipe}` | {still * 1e3:.0f} ms | {line * 1e3:.0f} ms ({case['waiting']:+.1%}) "
+            f"| {ahead * 1e3:.0f} ms ({case['waiting_ahead']:+.1%}) |"
+        )
+    return "\n".join([*lines, "", _note(result)])
+
+
+def _recipes(result: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    return [(name, case) for name, case in result["numbers"].items() if "waiting" in case]
+
+
 def goals(load: Load) -> str:
     """What was set as a goal, and what was measured."""
     lines = ["| what | goal | measured | |", "|---|---|---|---|"]
@@ -110,6 +138,7 @@ def goals(load: Load) -> str:
         *_augmentation_goals(load(AUGMENTATION)),
         *_border_goals(load(BORDER)),
         *_step_goals(load(STEP), load(PAPER)),
+        *_waiting_goals(load(WAITING)),
     ]:
         sign, bound = goal.split(maxsplit=1)
         limit = float(bound.split()[0])
@@ -183,4 +212,16 @@ def _step_goals(step: dict[str, Any] | None, paper: dict[str, Any] | None) -> li
         ("paper's form, of the same network's seconds", "≤ 0.48", part, f"{part:.2f}"),
         ("paper's form, of the 4096³ bfloat16 product's rate", "≥ 0.8", share, gemm),
         ("paper's form, memory at most", "≤ 1.5 GB", peak, f"{peak:.2f} GB"),
+    ]
+
+
+def _waiting_goals(result: dict[str, Any] | None) -> list[Goal]:
+    return [
+        (
+            f"waiting for tiles, `{name}`",
+            "≤ 0.05 of a step",
+            case["waiting"],
+            f"{case['waiting']:.3f}",
+        )
+        for name, case in (_recipes(result) if result else [])
     ]

@@ -10,7 +10,6 @@ from torch.nn import functional as F
 from septum.annotation.labels import IGNORE
 from septum.loss.losses import segmentation_loss, soft_dice_loss, weighted_cross_entropy
 from septum.recipe import Loss
-from septum.training.images import TrainingImage
 from septum.training.samples import class_weights
 
 KINDS = ["cross_entropy", "dice", "cross_entropy_dice"]
@@ -150,17 +149,11 @@ def test_huge_logits_give_a_finite_loss_and_gradient():
             assert torch.isfinite(logits.grad).all()
 
 
-def training_image(classes):
-    empty = np.zeros((1, *classes.shape), np.float32)
-    return TrainingImage("a", empty, classes, classes.astype(np.int32))
-
-
 def test_balanced_weights_give_every_class_the_same_share_and_pixels_a_mean_of_1():
     rng = np.random.default_rng(0)
     maps = [rng.choice(4, (30, 30), p=[0.7, 0.2, 0.09, 0.01]).astype(np.uint8) for _ in range(3)]
     maps[0][:5] = IGNORE
-    images = [training_image(classes) for classes in maps]
-    weights = class_weights(images, 4, Loss(class_weight="balanced"))
+    weights = class_weights(maps, 4, Loss(class_weight="balanced"))
     counts = np.bincount(np.concatenate([m.ravel() for m in maps]), minlength=256)[:4]
     shares = weights * counts
     np.testing.assert_allclose(shares, shares[0], rtol=1e-5)
@@ -168,11 +161,11 @@ def test_balanced_weights_give_every_class_the_same_share_and_pixels_a_mean_of_1
 
 
 def test_an_absent_class_has_weight_1_and_leaves_the_balance_of_the_others():
-    images = [training_image(np.array([[0, 0, 0, 2]], np.uint8))]
-    weights = class_weights(images, 3, Loss(class_weight="balanced"))
+    maps = [np.array([[0, 0, 0, 2]], np.uint8)]
+    weights = class_weights(maps, 3, Loss(class_weight="balanced"))
     np.testing.assert_allclose(weights, [4 / 6, 1, 2])
 
 
 def test_without_balancing_every_weight_is_1():
-    images = [training_image(np.array([[0, 0, 0, 1]], np.uint8))]
-    assert class_weights(images, 2, Loss(class_weight="none")).tolist() == [1, 1]
+    maps = [np.array([[0, 0, 0, 1]], np.uint8)]
+    assert class_weights(maps, 2, Loss(class_weight="none")).tolist() == [1, 1]

@@ -41,7 +41,14 @@ def sampler(
     **training: Any,
 ) -> Sampler:
     section = Training(**{"steps": 1, "tile": 32, "batch": 2, **training})
-    return Sampler(images, class_weights(images, classes, loss), footprint, augment, loss, section)
+    return Sampler(
+        images,
+        class_weights([image.classes_S for image in images], classes, loss),
+        footprint,
+        augment,
+        loss,
+        section,
+    )
 
 
 def bits(sample: Sample) -> tuple[str, bytes, bytes, bytes]:
@@ -175,4 +182,4 @@ def test_balanced_classes_have_equal_shares_of_the_weight() -> None:
 
 
 def test_without_balance_every_class_weighs_one() -> None:
-    np.testing.assert_array_equal(class_weights([cells(0)], 2, Loss()), [1, 1])
+    np.testing.assert_array_equal(class_weights([cells(0).classes_S], 2, Loss()), [1, 1])

@@ -16,9 +16,9 @@ from septum.annotation.stored_pairs import open_pairs
 from septum.errors import RunFolderError
 from septum.geometry import unet_footprint
 from septum.images.files import Image, write_image
+from septum.images.stored import Box, StoredStack
 from septum.recipe import Recipe
 from septum.training import data as data_module
-from septum.training import loop
 from septum.training import windows as windows_module
 from septum.training.data import Data, load_data
 from septum.training.images import StoredTrainingImage
@@ -78,18 +78,42 @@ def test_tiles_read_from_files_are_those_of_images_in_memory(
         np.testing.assert_array_equal(mine.instances_S, theirs.instances_S)
 
 
+def test_nothing_is_read_that_is_not_needed_and_nothing_twice(
+    tmp_path: Path, tiny: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = load_data(write_cells(tmp_path / "cells", (60, 50), 4), tiny(), 0)
+    paths: list[str] = []
+    read = StoredStack.read
+
+    def counted(stack: StoredStack, box: Box | None = None) -> np.ndarray:
+        paths.append(stack.image.source.parent.name)
+        return read(stack, box)
+
+    monkeypatch.setattr(StoredStack, "read", counted)
+    item = data.training[0]
+    assert isinstance(item, StoredWindow)
+    assert item.labels_S.any()
+    assert paths == ["labels"]
+    paths.clear()
+    assert Targets(data.validation, data.meaning)[0].image_CS.size
+    assert sorted(paths) == ["images", "labels"]
+    paths.clear()
+    build_sampler(data, tiny("loss.class_weight=balanced"), unet_footprint(1, "same"))
+    assert paths == ["labels"] * len(data.examined)
+
+
 def test_a_run_on_images_left_in_files_has_the_weights_of_one_in_memory(
     tmp_path: Path, tiny: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, recipe = write_cells(tmp_path / "cells", (60, 50), 4), tiny()
     in_memory = train(folder, tmp_path / "memory", recipe)
-    monkeypatch.setattr(loop, "available_memory", lambda: 0)
+    monkeypatch.setattr(data_module, "available_memory", lambda: 0)
     stored = train(folder, tmp_path / "stored", recipe)
     with safe_open(in_memory.last, "pt") as one, safe_open(stored.last, "pt") as other:
         for name in one.keys():  # noqa: SIM118
             assert torch.equal(one.get_tensor(name), other.get_tensor(name)), name
     # It goes on as it began, whatever memory is free now: in files, and only with the same ones.
-    monkeypatch.setattr(loop, "available_memory", lambda: PLENTY)
+    monkeypatch.setattr(data_module, "available_memory", lambda: PLENTY)
     longer = tiny("training.steps=12")
     train(folder, stored.path, longer, resume=True)
     train(folder, in_memory.path, longer, resume=True)

@@ -43,7 +43,7 @@ def sampler(
     **training: float,
 ) -> Sampler:
     loss = Loss(border_weight=5, border_sigma=2, class_weight="balanced")
-    weights_K = class_weights(images, 2, loss)
+    weights_K = class_weights([image.classes_S for image in images], 2, loss)
     section = Training.model_validate({"steps": 1, "tile": tile, "batch": 3, **training})
     return Sampler(images, weights_K, footprint, augment, loss, section)
 

@@ -36,6 +36,11 @@ class Annotated:
         """Pixels along the spatial axes (Z)YX."""
         return self.labels_S.shape
 
+    @property
+    def channels(self) -> int:
+        """Channels of the image."""
+        return len(self.image_CS)
+
 
 @dataclass(frozen=True)
 class StoredAnnotated:
@@ -71,11 +76,15 @@ class StoredAnnotated:
         if the image is in colour where others are grey; ImageFileError and ValueError as
         `StoredStack.read`.
         """
-        labels_S = _whole(self.labels.read(box)[0], self.label_path)
+        labels_S = self.read_labels(box)
         image_CS = self.image.read(box)
         return Annotated(
             self.name, image_CS, labels_S, self.pixel_size, self.image_path, self.label_path
         )
+
+    def read_labels(self, box: Box | None = None) -> np.ndarray:
+        """The labels alone, of the axes (Z)YX; raises as ``read``."""
+        return _whole(self.labels.read(box)[0], self.label_path)
 
 
 def open_pairs(pairs: Sequence[Pair], dimensions: int = 2) -> list[StoredAnnotated]:

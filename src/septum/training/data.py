@@ -18,7 +18,7 @@ from septum.recipe import Recipe
 from septum.training.windows import StoredWindow, spread_windows
 
 MEMORY_SHARE = 0.4
-"""Of the memory that is free: a larger set is left in its files."""
+"""Of the memory that is free to a process: a larger set is left in its files."""
 EXAMINED, EXAMINED_EACH = 200, 8
 """Of a set that is left in its files so many windows, and of one image at most so many, are looked
 at before training: for the meaning of the labels, the range of grey values, the classes' shares."""
@@ -60,8 +60,7 @@ class Data:
 
     @property
     def channels(self) -> int:
-        first = self.training[0]
-        return first.channels if isinstance(first, StoredWindow) else len(first.image_CS)
+        return self.training[0].channels
 
     @functools.cached_property
     def fingerprints(self) -> dict[str, str]:
@@ -84,7 +83,7 @@ def load_data(path: Path, recipe: Recipe, memory: int | None = None) -> Data:
     names = [item.name for item in stored]
     train_indices, validation_indices = split_validation(names, recipe.validation)
     if memory is None:
-        memory = int(MEMORY_SHARE * available_memory())
+        memory = memory_for_images()
     if sum(_prepared_bytes(item) for item in stored) > memory:
         return _left_in_files(path, recipe, stored, train_indices, validation_indices)
 
@@ -95,6 +94,11 @@ def load_data(path: Path, recipe: Recipe, memory: int | None = None) -> Data:
     return Data(
         path, training, [annotated[index] for index in validation_indices], meaning, intensity
     )
+
+
+def memory_for_images(processes: int = 1) -> int:
+    """Bytes that the images may take in each of ``processes`` processes on this machine."""
+    return int(MEMORY_SHARE * available_memory() / processes)
 
 
 def _prepared_bytes(item: StoredAnnotated) -> int:

@@ -100,7 +100,7 @@ AnyTrainingImage = TrainingImage | StoredTrainingImage
 
 
 def prepare_image(
-    item: Annotated | StoredWindow, meaning: LabelMeaning, intensity: IntensityRange
+    item: Annotated, meaning: LabelMeaning, intensity: IntensityRange
 ) -> TrainingImage:
     """Normalise an image and give its labels a meaning."""
     classes_S, instances_S = to_target(item.labels_S, meaning, item.name)

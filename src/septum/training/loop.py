@@ -8,15 +8,10 @@ from pathlib import Path
 
 import torch
 
-from septum.devices import (
-    Ranks,
-    available_memory,
-    joined_ranks,
-    raise_allocator_thresholds,
-)
+from septum.devices import Ranks, joined_ranks, raise_allocator_thresholds
 from septum.errors import Interrupted, RankError, RecipeError, RunFolderError
 from septum.recipe import Recipe, load_recipe
-from septum.training.data import MEMORY_SHARE, load_data
+from septum.training.data import load_data, memory_for_images
 from septum.training.interruption import Interruption
 from septum.training.job import Job
 from septum.training.memory import guarded
@@ -118,7 +113,7 @@ def open_job(
                 "--hours, or with --set training.steps=N for more"
             )
         recipe = check_same_recipe(run, recipe) if recipe is not None else run.recipe()
-        memory = memory_for_images(ranks, run.left_in_files())
+        memory = same_memory(ranks, run.left_in_files())
         job = Job(run, recipe, load_data(data, recipe, memory), device, ranks)
         run.remove_leftovers()
         job.restore()
@@ -132,7 +127,7 @@ def open_job(
     recipe = load_recipe("default") if recipe is None else recipe
     if run.holds_a_run():
         refuse_a_run(run)
-    loaded = load_data(data, recipe, memory_for_images(ranks, None))
+    loaded = load_data(data, recipe, same_memory(ranks))
     if hours is not None:
         planned = plan_steps(Job(run, recipe, loaded, device, ranks), hours)
         recipe = ranks.gather(planned)[0]
@@ -144,11 +139,11 @@ def open_job(
     return job
 
 
-def memory_for_images(ranks: Ranks, left_in_files: bool | None) -> int:
+def same_memory(ranks: Ranks, left_in_files: bool | None = None) -> int:
     """Bytes that the images of a run may take in each rank; the same on all ranks.
 
     ``left_in_files``: what a run that goes on decided when it began.
     """
     if left_in_files is not None:
         return 0 if left_in_files else sys.maxsize
-    return int(MEMORY_SHARE * min(ranks.gather(available_memory() // ranks.beside)))
+    return int(min(ranks.gather(memory_for_images(ranks.beside))))

@@ -33,11 +33,6 @@ class LossRecord:
         if len(self._pending) >= self._most:
             self.settle()
 
-    @property
-    def settled(self) -> bool:
-        """Whether all losses noted so far were looked at."""
-        return not self._pending
-
     def settle(self) -> None:
         """Look at the losses noted so far; raises TrainingError on one that is not finite.
 

@@ -58,7 +58,8 @@ def explain_out_of_memory(job: Job) -> TrainingError:
     if fits is not None:
         remedies.append(f"--set training.tile={fits}, the largest that fits now")
     remedies.append(f"--set network.width={max(job.recipe.network.width // 2, 1)}")
-    return TrainingError(f"{what} do not fit into memory; try {', or '.join(remedies)}")
+    verb = "do" if tiles > 1 else "does"
+    return TrainingError(f"{what} {verb} not fit into memory; try {', or '.join(remedies)}")
 
 
 def largest_tile(job: Job, tiles: int) -> int | None:

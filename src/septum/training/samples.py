@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float32, Int32, UInt8
 from torch import Tensor
 
-from septum.annotation.labels import IGNORE
+from septum.annotation.labels import IGNORE, to_target
 from septum.augment.deform import Deformation, deform, sample_deformation
 from septum.augment.intensity import GreyValues, sample_grey_values, vary_grey_values
 from septum.devices import channels_last
@@ -28,7 +28,6 @@ from septum.training.images import (
     AnyTrainingImage,
     StoredTrainingImage,
     TrainingImage,
-    prepare_image,
     training_images,
 )
 
@@ -166,14 +165,14 @@ def build_sampler(data: Data, recipe: Recipe, footprint: Footprint) -> Sampler:
     """The sampler of a run."""
     images = training_images(data.training, data.meaning, data.intensity)
     # The classes' shares in images left in their files: in the windows looked at before.
-    windows = (prepare_image(item, data.meaning, data.intensity) for item in data.examined)
-    in_memory = (image for image in images if isinstance(image, TrainingImage))
-    counted = windows if data.stored else in_memory
-    weights_K = class_weights(counted, data.meaning.class_count, recipe.loss)
+    examined = (to_target(item.labels_S, data.meaning, item.name)[0] for item in data.examined)
+    whole = (image.classes_S for image in images if isinstance(image, TrainingImage))
+    class_maps = examined if data.stored else whole
+    weights_K = class_weights(class_maps, data.meaning.class_count, recipe.loss)
     return Sampler(images, weights_K, footprint, recipe.augment, recipe.loss, recipe.training)
 
 
-def class_weights(images: Iterable[TrainingImage], classes: int, section: Loss) -> np.ndarray:
+def class_weights(class_maps: Iterable[np.ndarray], classes: int, section: Loss) -> np.ndarray:
     """w_c for each class, float32: 1, or inverse to its frequency with a mean over pixels of 1.
 
     A class without any pixel has weight 1; it multiplies nothing.
@@ -181,8 +180,8 @@ def class_weights(images: Iterable[TrainingImage], classes: int, section: Loss) 
     if section.class_weight == "none":
         return np.ones(classes, np.float32)
     counts = np.zeros(classes)
-    for image in images:
-        counts += np.bincount(image.classes_S.ravel(), minlength=256)[:classes]
+    for classes_S in class_maps:
+        counts += np.bincount(classes_S.ravel(), minlength=256)[:classes]
     present = counts > 0
     weights = np.ones(classes)
     weights[present] = counts.sum() / (present.sum() * counts[present])

@@ -18,7 +18,7 @@ from septum.evaluation.pixels import class_iou, iou, mean_of_objects
 from septum.loss.losses import segmentation_loss
 from septum.prediction.overlap_tile import Predictor, predict_mask, predict_probabilities
 from septum.recipe import Loss
-from septum.training.windows import StoredWindow
+from septum.training.windows import StoredWindow, in_memory
 
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98)
 """Object probabilities that are tried; walls are thin, so most of them lie above one half."""
@@ -63,7 +63,7 @@ class Targets(Sequence[AnnotatedTarget]):
     def __getitem__(self, index: int | slice) -> AnnotatedTarget | Targets:
         if isinstance(index, slice):
             return Targets(self.annotated[index], self.meaning)
-        item = self.annotated[index]
+        item = in_memory(self.annotated[index])
         maps = to_target(item.labels_S, self.meaning)
         return AnnotatedTarget(item.name, item.image_CS, *maps)
 

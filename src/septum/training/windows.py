@@ -68,7 +68,7 @@ class StoredWindow:
     @property
     def labels_S(self) -> np.ndarray:  # noqa: N802
         """Integers as drawn."""
-        return self.pair.read(self.box).labels_S
+        return self.pair.read_labels(self.box)
 
     def read(self, box: Box | None = None) -> Annotated:
         """Image and labels together, or the part ``box`` of them."""
@@ -81,9 +81,14 @@ class StoredWindow:
         return dataclasses.replace(annotated, name=self.name)
 
 
+def in_memory(item: Annotated | StoredWindow) -> Annotated:
+    """``item``, read if it is in its files: what needs image and labels reads each once."""
+    return item.read() if isinstance(item, StoredWindow) else item
+
+
 def glimpse(item: Annotated | StoredWindow) -> Annotated:
-    """``item`` read, or a window of it if it is too large to be shown."""
-    return _parts(item, 1)[0].read() if isinstance(item, StoredWindow) else item
+    """``item`` in memory, or a window of it if it is too large to be shown."""
+    return in_memory(_parts(item, 1)[0] if isinstance(item, StoredWindow) else item)
 
 
 def spread_windows(
