@@ -20,7 +20,7 @@ from skimage.measure import label as number_components
 from septum.annotation.synthetic import make_membranes
 from septum.augment.deform import Deformation, deform, sample_deformation
 from septum.augment.intensity import sample_grey_values, vary_grey_values
-from septum.devices import raise_allocator_thresholds
+from septum.memory import raise_allocator_thresholds
 from septum.recipe import load_recipe
 from training_augmentation_peers import PEERS
 from training_rounds import build_all, time_in_turn

@@ -17,8 +17,8 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt
 from skimage.segmentation import expand_labels, find_boundaries
 
-from septum.devices import raise_allocator_thresholds
 from septum.loss.border_weight import border_weight
+from septum.memory import raise_allocator_thresholds
 from training_rounds import Contestant, build_all, time_in_turn
 
 W0, SIGMA = 10.0, 5.0

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from septum.annotation.synthetic import write_example_data
-from septum.devices import raise_allocator_thresholds
+from septum.memory import raise_allocator_thresholds
 from septum.model import build_network
 from septum.recipe import Recipe, load_recipe
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from septum.annotation.synthetic import write_example_data
-from septum.devices import raise_allocator_thresholds
+from septum.memory import raise_allocator_thresholds
 from septum.recipe import load_recipe
 from septum.training.data import Data, load_data
 from septum.training.job import Job

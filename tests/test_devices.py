@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from septum import devices
+from septum import devices, memory
 from septum.errors import RecipeError
 
 CPU = torch.device("cpu")
@@ -15,7 +15,83 @@ def test_auto_is_the_processor_where_there_is_no_gpu_and_the_gpu_where_there_is(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert devices.choose_device("auto") == CPU
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert devices.choose_device("auto").type == "cuda"
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 2)
+    for name in ("auto", "cuda"):  # with its number, which set_device asks for
+        assert devices.choose_device(name) == torch.device("cuda", 2)
+    assert devices.choose_device("cuda:1") == torch.device("cuda", 1)
+
+
+def test_one_rank_on_a_gpu_makes_it_the_current_one(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    chosen = []
+    monkeypatch.setattr(torch._C, "_cuda_setDevice", chosen.append, raising=False)
+    with devices.joined_ranks("auto") as (ranks, device):
+        assert (ranks.count, device) == (1, torch.device("cuda", 0))
+    assert chosen == [0]
+
+
+def test_float32_on_a_gpu_is_not_rounded_to_tf32(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    gpu = torch.device("cuda", 0)
+    assert devices.choose_dtype("bfloat16", gpu) is torch.bfloat16
+    assert torch.backends.cudnn.allow_tf32
+    assert devices.choose_dtype("float32", gpu) is torch.float32
+    assert not torch.backends.cudnn.allow_tf32
+
+
+def write_system(root, groups, limits):
+    """A /proc and /sys as Linux shows them: 8 GB free, the process in ``groups``."""
+    for name, text in {
+        "proc/meminfo": "MemTotal: 9000000 kB\nMemAvailable: 8000000 kB\n",
+        "proc/self/cgroup": groups,
+        **limits,
+    }.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+def test_free_memory_is_what_the_system_says(tmp_path):
+    assert memory.available_memory(write_system(tmp_path, "0::/\n", {})) == 8_000_000 * 1024
+
+
+@pytest.mark.parametrize("level", ["", "/job", "/job/step"])
+def test_a_limit_of_any_control_group_above_the_process_counts(tmp_path, level):
+    limits = {
+        f"sys/fs/cgroup{level}/memory.max": "5000\n",
+        f"sys/fs/cgroup{level}/memory.current": "1200\n",
+        "sys/fs/cgroup/job/step/task/memory.max": "max\n",
+        "sys/fs/cgroup/job/step/task/memory.current": "77\n",
+        "sys/fs/cgroup/other/memory.max": "1\n",
+        "sys/fs/cgroup/other/memory.current": "0\n",
+    }
+    root = write_system(tmp_path, "0::/job/step/task\n", limits)
+    assert memory.available_memory(root) == 3800
+
+
+def test_a_limit_of_the_first_kind_of_control_groups_counts(tmp_path):
+    folder = "sys/fs/cgroup/memory/slurm/job_7"
+    limits = {
+        f"{folder}/memory.limit_in_bytes": "9000",
+        f"{folder}/memory.usage_in_bytes": "9500",
+    }
+    root = write_system(tmp_path, "5:cpu,memory:/slurm/job_7/step_0\n1:name=a:/x:y\n", limits)
+    assert memory.available_memory(root) == 0
+
+
+def test_a_limit_of_the_address_space_counts(tmp_path):
+    resource = pytest.importorskip("resource")
+    write_system(tmp_path, "", {"proc/self/statm": "100 1 1 1 0 1 0\n"})
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    most = 2**45  # above what this process has taken
+    resource.setrlimit(resource.RLIMIT_AS, (most, hard))
+    try:
+        meminfo = tmp_path / "proc/meminfo"
+        meminfo.write_text(f"MemAvailable: {2**40} kB\n")
+        assert memory.available_memory(tmp_path) == most - 100 * resource.getpagesize()
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 @pytest.mark.parametrize("name", ["cuda", "cuda:1"])

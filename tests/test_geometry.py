@@ -12,7 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from septum.errors import TileSizeError
-from septum.geometry import Footprint, mirror_indices, read_mirrored, tile_grid, unet_footprint
+from septum.geometry import (
+    ArrayPixels,
+    Footprint,
+    mirror_indices,
+    read_mirrored,
+    tile_grid,
+    unet_footprint,
+)
 
 FOOTPRINTS = st.builds(
     unet_footprint,
@@ -91,12 +98,12 @@ def test_a_window_anywhere_is_cut_from_the_reflected_image(case):
     spans = [(start, start + size) for start, size in windows]
     padded = np.pad(image, [(0, 0), *((20, 40) for _ in extents)], mode="reflect")
     expected = padded[(slice(None), *(slice(a + 20, b + 20) for a, b in spans))]
-    assert np.array_equal(read_mirrored(image, spans), expected)
+    assert np.array_equal(read_mirrored(ArrayPixels(image), spans), expected)
 
 
 def test_a_window_inside_a_large_image_is_a_view_and_not_a_copy():
     image = np.zeros((1, 50, 50))
-    assert np.shares_memory(read_mirrored(image, [(3, 9), (40, 50)]), image)
+    assert np.shares_memory(read_mirrored(ArrayPixels(image), [(3, 9), (40, 50)]), image)
 
 
 def test_geometry_is_plain_arithmetic_without_torch():

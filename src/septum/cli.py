@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from septum import __version__
-from septum.errors import SeptumError
+from septum.errors import RankError, SeptumError
 
 if TYPE_CHECKING:
     from septum.prediction.files import Written
@@ -183,6 +183,8 @@ def main() -> NoReturn:
     try:
         app()  # leaves by SystemExit: 0, or 2 where the command line itself is wrong
     except SeptumError as error:
+        if isinstance(error, RankError) and error.said:
+            sys.exit(error.exit_status)
         _fail(str(error), error.exit_status)
     except KeyboardInterrupt:
         _fail("stopped at once; what was saved before is intact", 130)

@@ -1,16 +1,13 @@
-"""What the machine has: device, precision, memory format, allocator, and ranks beside this one.
+"""What the machine has: device, precision, memory format, and ranks beside this one.
 
 The only file that imports torch.distributed.
 """
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import datetime
 import functools
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,18 +23,22 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """``auto``: the first CUDA GPU if there is one, otherwise the processor.
+    """``auto``: the first CUDA GPU if there is one, otherwise the processor. A GPU has its number.
 
     Raises RecipeError for a device that this machine does not have.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise RecipeError(f"device '{name}': this machine has no CUDA GPU; use --device cpu")
     if name != "cpu" and not name.startswith("cuda"):
         raise RecipeError(f"device '{name}' is not known; use auto, cpu, cuda or cuda:N")
     try:
-        return torch.device(name)
+        return (
+            torch.device("cuda", torch.cuda.current_device())
+            if name == "cuda"
+            else (torch.device(name))
+        )
     except RuntimeError:
         raise RecipeError(f"device '{name}' is not known; use auto, cpu, cuda or cuda:N") from None
 
@@ -46,11 +47,13 @@ def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
     """The type of the network's arithmetic: bfloat16 where ``auto`` finds it in hardware.
 
     Without hardware support bfloat16 is emulated, many times slower than float32, so ``auto``
-    never takes it there.
+    never takes it there. float32 is meant with all its bits: a GPU's convolutions no longer round
+    to TF32 in this process once it was chosen.
     """
-    if precision == "auto":
-        return torch.bfloat16 if has_fast_bfloat16(device) else torch.float32
-    return torch.bfloat16 if precision == "bfloat16" else torch.float32
+    fast = precision == "bfloat16" or (precision == "auto" and has_fast_bfloat16(device))
+    if device.type == "cuda" and not fast:
+        torch.backends.cudnn.allow_tf32 = False
+    return torch.bfloat16 if fast else torch.float32
 
 
 @functools.cache
@@ -65,66 +68,6 @@ def has_fast_bfloat16(device: torch.device) -> bool:
 def channels_last(dimensions: int) -> torch.memory_format:
     """The memory format in which convolutions run fastest on every device tried."""
     return torch.channels_last if dimensions == 2 else torch.channels_last_3d
-
-
-def peak_memory(device: torch.device) -> int:
-    """Most bytes that this process has held so far, on the GPU or (resident) on the processor."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-def available_memory() -> int:
-    """Bytes that this process may still take without swapping, as far as the system says."""
-    try:
-        with open("/proc/meminfo", encoding="utf-8") as lines:
-            fields = dict(line.split(":", 1) for line in lines)
-        return min(int(fields["MemAvailable"].split()[0]) * 1024, *_group_memory())
-    except (OSError, KeyError, ValueError):
-        pass
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # Windows
-        return 8 << 30
-
-
-def _group_memory() -> Iterator[int]:
-    """What a container or a batch job leaves to this process, by its control group."""
-    for most, used in (
-        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-        (
-            "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-            "/sys/fs/cgroup/memory/memory.usage_in_bytes",
-        ),
-    ):
-        with contextlib.suppress(OSError, ValueError), open(most) as limit, open(used) as taken:
-            yield max(int(limit.read()) - int(taken.read()), 0)
-    yield sys.maxsize
-
-
-@functools.cache
-def raise_allocator_thresholds() -> bool:
-    """Let glibc keep freed memory, instead of returning and faulting it in again at every step.
-
-    A training step frees and takes hundreds of megabytes; by default glibc maps each large block
-    anew, and the page faults cost more than the arithmetic of a layer. Sets M_MMAP_MAX = 0,
-    M_TRIM_THRESHOLD to its maximum and M_TOP_PAD to 64 MiB, once a process. Elsewhere than on
-    glibc it does nothing and returns False.
-    """
-    if not sys.platform.startswith("linux"):
-        return False
-    try:
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-    except (OSError, AttributeError):
-        return False
-    m_trim_threshold, m_top_pad, m_mmap_max = -1, -2, -4
-    settings = ((m_mmap_max, 0), (m_trim_threshold, 2**31 - 1), (m_top_pad, 64 << 20))
-    return bool(sum(mallopt(name, value) for name, value in settings) == len(settings))
 
 
 def describe_machine() -> dict[str, str | int]:
@@ -233,7 +176,8 @@ def joined_ranks(name: str = "auto") -> Iterator[tuple[Ranks, torch.device]]:
     if count == 1:
         yield Ranks(), device
         return
-    # Long, since a rank may wait for another's validation; a dead one is noticed at once.
+    # Long, since a rank may wait for another's validation; a process that dies is noticed at once,
+    # a machine without power only then.
     patience = datetime.timedelta(hours=4)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=patience)
     try:
@@ -242,10 +186,27 @@ def joined_ranks(name: str = "auto") -> Iterator[tuple[Ranks, torch.device]]:
         if not _is_lost_connection(error):
             raise
         raise RankError(
-            f"rank {dist.get_rank()} of {count}: another rank has ended, so this one ends too"
+            f"rank {dist.get_rank()} of {count}: another rank has ended, so this one ends too "
+            f"({str(error).splitlines()[0][:200]})",
+            said=_was_said(),
         ) from error
     finally:
         dist.destroy_process_group()
+
+
+def _was_said() -> bool:
+    """Whether another rank has said already what ended them all; the launcher keeps count."""
+    address, port = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT")
+    if address is None or port is None:
+        return False
+    try:
+        patience = datetime.timedelta(seconds=5)
+        store = dist.TCPStore(  # type: ignore[attr-defined]
+            address, int(port), is_master=False, timeout=patience
+        )
+        return store.add("septum/said", 1) > 1
+    except (RuntimeError, ValueError):  # it has ended, too
+        return False
 
 
 def _is_lost_connection(error: BaseException) -> bool:

@@ -12,7 +12,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -167,34 +167,49 @@ class Tile:
 
 
 def tile_grid(
-    extents: Sequence[int], tile: int | Sequence[int], footprint: Footprint
+    extents: Sequence[int],
+    tile: int | Sequence[int],
+    footprint: Footprint,
+    chunk: int | Sequence[int] = 1,
 ) -> Iterator[Tile]:
     """Tiles that write every pixel of an image of ``extents`` exactly once, in C order.
 
-    ``tile`` is the largest input extent to give to the network (one for all axes, or one an
-    axis); tiles are as small as their number allows. Raises TileSizeError.
+    ``tile`` is the largest input extent to give to the network; tiles are as small as their
+    number allows. ``chunk``: each tile writes whole chunks of so many pixels, so that no two
+    write into one. Both one for all axes, or one an axis. Raises TileSizeError.
     """
-    sizes = [tile] * len(extents) if isinstance(tile, int) else list(tile)
+    sizes = [tile] * len(extents) if isinstance(tile, int) else tile
+    chunks = [chunk] * len(extents) if isinstance(chunk, int) else chunk
     axes = [
-        _axis_tiles(extent, size, footprint) for extent, size in zip(extents, sizes, strict=True)
+        _axis_tiles(*axis, footprint=footprint) for axis in zip(extents, sizes, chunks, strict=True)
     ]
     for parts in itertools.product(*axes):
         read, crop, write = zip(*parts, strict=True)
         yield Tile(tuple(read), tuple(crop), tuple(write))
 
 
-def _axis_tiles(extent: int, tile: int, footprint: Footprint) -> list[tuple[Span, Span, Span]]:
+def _axis_tiles(
+    extent: int, tile: int, chunk: int, footprint: Footprint
+) -> list[tuple[Span, Span, Span]]:
     footprint.check_tile(tile)
     core = footprint.core_extent(tile)
-    # As many tiles as needed, all of the same size and no larger than that takes.
-    count = math.ceil(extent / core)
-    tile = footprint.extent_for_core(math.ceil(extent / count))
-    core = footprint.core_extent(tile)
+    if core < extent:
+        # As many tiles as needed, all of the same size but the last, and no larger than that takes.
+        unit = math.lcm(footprint.stride, chunk)
+        if core < unit:
+            least = footprint.extent_for_core(unit)
+            raise TileSizeError(
+                f"tile = {tile} keeps {core} pixels an axis, and whole chunks of {chunk} are "
+                f"written; use at least {least}"
+            )
+        count = math.ceil(extent / (core // unit * unit))
+        core = math.ceil(math.ceil(extent / count) / unit) * unit
     offset = footprint.lead - footprint.shrink // 2
     tiles = []
     for start in range(0, extent, core):
         kept = min(core, extent - start)
-        read = (start - footprint.lead, start - footprint.lead + tile)
+        size = footprint.extent_for_core(kept)
+        read = (start - footprint.lead, start - footprint.lead + size)
         tiles.append((read, (offset, offset + kept), (start, start + kept)))
     return tiles
 
@@ -213,13 +228,53 @@ def mirror_indices(span: Span, extent: int) -> np.ndarray:
     return np.where(positions >= extent, period - positions, positions)
 
 
-def read_mirrored(image: np.ndarray, spans: Sequence[Span]) -> np.ndarray:
-    """Cut ``spans`` out of the last axes of ``image``, mirrored beyond its border."""
-    leading = image.ndim - len(spans)
-    extents = image.shape[leading:]
-    if all(lo >= 0 and hi <= n for (lo, hi), n in zip(spans, extents, strict=True)):
-        window: tuple[slice, ...] = tuple(slice(lo, hi) for lo, hi in spans)
-        return image[(slice(None),) * leading + window]
-    for axis, (span, extent) in enumerate(zip(spans, extents, strict=True)):
-        image = np.take(image, mirror_indices(span, extent), axis=leading + axis)
-    return image
+@runtime_checkable
+class Pixels(Protocol):
+    """Channels first and spatial axes S that are read by region: in memory, in a file, rescaled."""
+
+    @property
+    def channels(self) -> int:
+        """Extent of the channel axis."""
+
+    @property
+    def extents(self) -> tuple[int, ...]:
+        """Pixels along the spatial axes."""
+
+    def read(self, box: tuple[slice, ...]) -> np.ndarray:
+        """The region (C, *S) within ``box``: one slice a spatial axis, inside the extents."""
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayPixels:
+    """``Pixels`` of an array (C, *S)."""
+
+    image_CS: np.ndarray
+
+    @property
+    def channels(self) -> int:
+        """Extent of the first axis."""
+        return len(self.image_CS)
+
+    @property
+    def extents(self) -> tuple[int, ...]:
+        """Extents of the others."""
+        return self.image_CS.shape[1:]
+
+    def read(self, box: tuple[slice, ...]) -> np.ndarray:
+        """A view of the region."""
+        return self.image_CS[(slice(None), *box)]
+
+
+def read_mirrored(image: Pixels, spans: Sequence[Span]) -> np.ndarray:
+    """Cut ``spans`` out of the spatial axes of ``image``, mirrored beyond its border: (C, *S).
+
+    Only the region that the window shows is read.
+    """
+    axes = list(zip(spans, image.extents, strict=True))
+    indices = [mirror_indices(span, extent) for span, extent in axes]
+    region = image.read(tuple(slice(int(i.min()), int(i.max()) + 1) for i in indices))
+    for axis, ((lo, hi), extent) in enumerate(axes, start=1):
+        if lo < 0 or hi > extent:
+            index = indices[axis - 1]
+            region = np.take(region, index - index.min(), axis=axis)
+    return region

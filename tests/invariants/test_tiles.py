@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from septum.errors import TileSizeError
 from septum.geometry import tile_grid, unet_footprint
 
 
@@ -85,8 +89,31 @@ def test_no_tile_could_be_smaller_with_as_few_tiles(grid):
     footprint, extents, sizes = grid
     tiles = list(tile_grid(extents, sizes, footprint))
     for axis in range(2):
-        lengths = {tile.read[axis][1] - tile.read[axis][0] for tile in tiles}
-        count = len({tile.write[axis] for tile in tiles})
-        assert len(lengths) == 1
-        smaller = footprint.core_extent(lengths.pop() - footprint.stride)
-        assert smaller * count < extents[axis]
+        spans = sorted({(tile.write[axis], tile.read[axis]) for tile in tiles})
+        lengths = [read[1] - read[0] for _, read in spans]
+        assert len(set(lengths[:-1])) <= 1
+        assert lengths[-1] <= lengths[0]
+        smaller = footprint.core_extent(lengths[0] - footprint.stride)
+        assert smaller * len(spans) < extents[axis]
+
+
+@given(grids(), st.integers(1, 40), st.integers(1, 4))
+def test_tiles_write_whole_chunks(grid, chunk, more):
+    footprint, extents, _ = grid
+    size = footprint.extent_for_core(more * math.lcm(chunk, footprint.stride))
+    written = np.zeros(extents, int)
+    for tile in tile_grid(extents, size, footprint, chunk):
+        written[tile.write_slices] += 1
+        for (start, stop), (low, high), extent in zip(tile.write, tile.read, extents, strict=True):
+            assert start % chunk == 0
+            assert stop % chunk == 0 or stop == extent
+            assert high - low <= size
+    assert (written == 1).all()
+
+
+def test_a_tile_smaller_than_a_chunk_is_refused_with_the_smallest_that_is_not():
+    footprint = unet_footprint(4, "same")
+    with pytest.raises(TileSizeError, match=r"chunks of 512 .*use at least 704"):
+        list(tile_grid((2000, 2000), 688, footprint, 512))
+    assert len(list(tile_grid((2000, 2000), 704, footprint, 512))) == 16
+    assert len(list(tile_grid((300, 300), 688, footprint, 512))) == 1

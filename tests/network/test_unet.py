@@ -104,7 +104,7 @@ def dropped_levels(network, image):
 
     for level, module in enumerate(network.contract):
         module.register_forward_hook(lambda _m, _i, output, k=level: keep(computed, k, output))
-    for level, module in enumerate([*network.expand, network.raise_[-1]]):
+    for level, module in enumerate([*(each[0] for each in network.expand), network.raise_[-1]]):
         module.register_forward_pre_hook(lambda _, inputs, k=level: keep(handed_on, k, inputs[0]))
     with torch.no_grad():
         network(image)

@@ -12,13 +12,12 @@ from septum.geometry import unet_footprint
 from septum.images.intensity_range import IntensityRange
 from septum.model import Model, build_network
 from septum.prediction.overlap_tile import (
-    TILE_BYTES,
-    default_tile,
     predict_mask,
     predict_probabilities,
     predict_tiles,
     prepare,
 )
+from septum.prediction.predictor import TILE_BYTES, default_tile
 from septum.recipe import Network, Prediction, Recipe, Training
 
 

@@ -64,8 +64,9 @@ class UNet(nn.Module):
                 skips.append(features)
         for level in reversed(range(depth)):
             features = self.raise_[level](features)
-            skip = crop_centre(skips.pop(), features.shape[2:])
-            features = self.expand[level](torch.cat([skip, features], dim=1))
+            features = torch.cat([crop_centre(skips.pop(), features.shape[2:]), features], dim=1)
+            for layer in self.expand[level].children():  # each frees what it was given
+                features = layer(features)
         # Single precision for the last sum: it decides the class (see docs/decisions/0008).
         logits: Tensor = self.score(features.to(self.score.weight.dtype))
         return logits

@@ -63,7 +63,8 @@ def predict_files(
     Raises InputError (missing files, two inputs of one name, channels that do not fit),
     SaveError (an output that exists, unless ``options.overwrite``), ModelFileError.
     """
-    from septum.devices import choose_device, raise_allocator_thresholds
+    from septum.devices import choose_device
+    from septum.memory import raise_allocator_thresholds
 
     raise_allocator_thresholds()
     loaded = load_model(model)

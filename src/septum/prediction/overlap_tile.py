@@ -10,154 +10,157 @@ Shapes: C channels, K classes, S the spatial axes (YX or ZYX).
 
 from __future__ import annotations
 
-import copy
+import itertools
 import math
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float32
 
-from septum.devices import Precision, channels_last, choose_dtype
 from septum.errors import InputError
-from septum.geometry import Footprint, Tile, read_mirrored, tile_grid
-from septum.images.intensity_range import IntensityRange
-from septum.model import Model
-from septum.network.unet import UNet, fold_batch_norm
+from septum.geometry import ArrayPixels, Pixels, Tile, read_mirrored, tile_grid
+from septum.prediction.predictor import Predictor, prepare
 
-TILE_BYTES = 768 << 20
-"""About how much the activations of one tile may take when the tile size is chosen here."""
+__all__ = [
+    "Predictor",
+    "check_image",
+    "predict_mask",
+    "predict_probabilities",
+    "predict_tiles",
+    "predict_windows",
+    "prepare",
+]
 
+MOST_AT_ONCE = 64
+"""Windows of small images that a GPU takes at once."""
 
-@dataclass(frozen=True, eq=False)
-class Predictor:
-    """A network made ready for prediction. ``tile``: largest input extent of a tile, pixels."""
-
-    network: torch.nn.Module
-    footprint: Footprint
-    intensity: IntensityRange
-    classes: int
-    sigmoid: bool
-    dimensions: int
-    orientations: Literal[1, 8]
-    tile: int
-    device: torch.device
-    dtype: torch.dtype
-
-
-def prepare(
-    model: Model,
-    device: torch.device | str = "cpu",
-    precision: Precision | None = None,
-    tile: int | None = None,
-    orientations: Literal[1, 8] | None = None,
-) -> Predictor:
-    """Copy a model's network, fold its batch normalisation and put it into its fastest form.
-
-    What is None comes from the model's recipe. Raises TileSizeError for a tile that the network
-    cannot take.
-    """
-    recipe = model.recipe
-    device = torch.device(device)
-    dtype = choose_dtype(precision or recipe.training.precision, device)
-    network: UNet = fold_batch_norm(copy.deepcopy(model.network)).requires_grad_(False)
-    footprint = network.footprint
-    extent = recipe.prediction.tile if tile is None else tile
-    if extent:
-        footprint.check_tile(extent, "prediction.tile" if tile is None else "tile")
-    else:
-        extent = default_tile(recipe.network.width, recipe.network.dimensions, footprint, dtype)
-    network.to(device=device, dtype=dtype, memory_format=channels_last(network.dimensions))  # type: ignore[call-overload]
-    network.score.float()
-    return Predictor(
-        network=network,
-        footprint=footprint,
-        intensity=model.intensity,
-        classes=model.classes,
-        sigmoid=recipe.network.head == "sigmoid",
-        dimensions=recipe.network.dimensions,
-        orientations=recipe.prediction.orientations if orientations is None else orientations,
-        tile=extent,
-        device=device,
-        dtype=dtype,
-    )
-
-
-def default_tile(width: int, dimensions: int, footprint: Footprint, dtype: torch.dtype) -> int:
-    """The largest legal tile whose activations stay near ``TILE_BYTES``.
-
-    Large tiles waste less on context; beyond some size that gain is gone and only memory is left.
-    The first level dominates: about four maps of ``width`` channels are alive at once.
-    """
-    pixels = TILE_BYTES / (4 * width * dtype.itemsize)
-    extent = math.floor(pixels ** (1 / dimensions))
-    legal = footprint.legal_at_least(extent + 1) - footprint.stride
-    return max(legal, footprint.extent_for_core(footprint.stride))
+Request = tuple[Pixels, Tile]
+"""A tile of an image."""
+_Window = tuple[Tile, np.ndarray]
+"""A tile, and what was read for it."""
 
 
 def predict_tiles(
-    predictor: Predictor, image_CS: np.ndarray
+    predictor: Predictor, image: np.ndarray | Pixels
 ) -> Iterator[tuple[Tile, Float32[np.ndarray, "k *t"]]]:
     """Class probabilities, tile by tile: each pixel of the image is in exactly one of them.
 
-    ``image_CS`` holds grey values as they are in the file, (C, Y, X) or (C, Z, Y, X), of any
-    extents from 1 up; only the windows that are read are converted to floating point, so it may
-    be a memory map. The array yielded covers ``tile.write``. Raises InputError if the number of
-    channels or axes is not the model's.
+    ``image`` holds grey values as they are in the file, (C, Y, X) or (C, Z, Y, X), of any extents
+    from 1 up, or reads them by region; only windows are read and converted to floating point, so
+    it may be a memory map. The array yielded covers ``tile.write``. Raises InputError if the
+    number of channels or axes is not the model's.
     """
-    if image_CS.ndim != predictor.dimensions + 1:
+    pixels = ArrayPixels(image) if isinstance(image, np.ndarray) else image
+    check_image(predictor, pixels)
+    tiles = list(tile_grid(pixels.extents, predictor.tile, predictor.footprint))
+    found = predict_windows(predictor, ((pixels, tile) for tile in tiles))
+    yield from zip(tiles, found, strict=True)
+
+
+def check_image(predictor: Predictor, image: Pixels) -> None:
+    """Raise InputError if the number of channels or spatial axes is not the model's."""
+    if len(image.extents) != predictor.dimensions:
         axes = "C, Y, X" if predictor.dimensions == 2 else "C, Z, Y, X"
+        shape = (image.channels, *image.extents)
         raise InputError(
-            f"image has shape {image_CS.shape}; this {predictor.dimensions}D model takes ({axes})"
+            f"image has shape {shape}; this {predictor.dimensions}D model takes ({axes})"
         )
-    if len(image_CS) != len(predictor.intensity.offset):
+    if image.channels != len(predictor.intensity.offset):
         raise InputError(
-            f"image has {len(image_CS)} channels; this model was trained on "
+            f"image has {image.channels} channels; this model was trained on "
             f"{len(predictor.intensity.offset)}"
         )
-    for tile in tile_grid(image_CS.shape[1:], predictor.tile, predictor.footprint):
-        window_CS = predictor.intensity.apply(read_mirrored(image_CS, tile.read))
-        window_1CS = torch.from_numpy(window_CS)[None].to(predictor.device, predictor.dtype)
-        with torch.inference_mode():
-            total_KS = sum(
-                _undo(_probabilities(predictor, _orient(window_1CS, way)), way)
-                for way in range(predictor.orientations)
-            )
-            assert isinstance(total_KS, torch.Tensor)
-            mean_KS = (total_KS / predictor.orientations)[(slice(None), *tile.crop_slices)]
-            yield tile, mean_KS.cpu().numpy()
 
 
-def _probabilities(predictor: Predictor, window_1CS: torch.Tensor) -> torch.Tensor:
-    """Run the network on one window; (K, S) in single precision."""
-    window_1CS = window_1CS.contiguous(memory_format=channels_last(predictor.dimensions))
-    logits_KS: torch.Tensor = predictor.network(window_1CS).float()[0]
-    if predictor.sigmoid:
-        return torch.cat([(-logits_KS).sigmoid(), logits_KS.sigmoid()])
-    return logits_KS.softmax(0)
+def predict_windows(
+    predictor: Predictor, requests: Iterable[Request]
+) -> Iterator[Float32[np.ndarray, "k *t"]]:
+    """Class probabilities of each tile asked for, (K, *extents of ``tile.write``), in order.
 
-
-def _orient(window: torch.Tensor, way: int) -> torch.Tensor:
-    """One of the 8 symmetries of the image plane; 0 is the identity.
-
-    Exact in tiles too: a tile's far end lies on the grid of the pooling windows like its near
-    end, so a turned tile meets the same windows as the turned whole image.
+    While the network computes, a thread reads the next window. A GPU takes several small windows
+    of equal extents at once, and begins the next before what it has computed is fetched.
     """
-    if way & 1:
-        window = window.flip(-1)
-    if way & 2:
-        window = window.flip(-2)
-    return window.transpose(-1, -2) if way & 4 else window
+
+    def read(request: Request) -> _Window:
+        image, tile = request
+        return tile, predictor.intensity.apply(read_mirrored(image, tile.read))
+
+    cuda = predictor.device.type == "cuda"
+    begun = deque[_Begun]()
+    with ThreadPoolExecutor(1, thread_name_prefix="septum-read") as reader:
+        try:
+            windows = _read_ahead(reader, read, requests, MOST_AT_ONCE if cuda else 1)
+            for batch in _batches(windows, predictor):
+                begun.append(_begin(predictor, batch))
+                if len(begun) > cuda:
+                    yield from begun.popleft().fetch()
+            while begun:
+                yield from begun.popleft().fetch()
+        finally:
+            reader.shutdown(wait=False, cancel_futures=True)
 
 
-def _undo(window: torch.Tensor, way: int) -> torch.Tensor:
-    if way & 4:
-        window = window.transpose(-1, -2)
-    if way & 2:
-        window = window.flip(-2)
-    return window.flip(-1) if way & 1 else window
+def _read_ahead(
+    reader: ThreadPoolExecutor,
+    read: Callable[[Request], _Window],
+    requests: Iterable[Request],
+    count: int,
+) -> Iterator[_Window]:
+    pending = deque[Future[_Window]]()
+    for request in requests:
+        pending.append(reader.submit(read, request))
+        if len(pending) > count:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
+
+
+def _batches(windows: Iterable[_Window], predictor: Predictor) -> Iterator[list[_Window]]:
+    """Windows one by one; for a GPU runs of equal shape with no more pixels than a tile."""
+    for shape, alike in itertools.groupby(windows, lambda window: window[1].shape):
+        most = 1
+        if predictor.device.type == "cuda":
+            pixels = predictor.tile**predictor.dimensions
+            most = min(max(pixels // math.prod(shape[1:]), 1), MOST_AT_ONCE)
+        while batch := list(itertools.islice(alike, most)):
+            yield batch
+
+
+@dataclass(frozen=True, eq=False)
+class _Begun:
+    """Probabilities on their way from the device."""
+
+    parts: list[torch.Tensor]
+    copied: torch.cuda.Event | None
+
+    def fetch(self) -> list[np.ndarray]:
+        if self.copied is not None:
+            self.copied.synchronize()
+        return [part_KS.numpy() for part_KS in self.parts]
+
+
+def _begin(predictor: Predictor, batch: list[_Window]) -> _Begun:
+    """Run the network on windows of one shape; on a GPU nothing here waits for it."""
+    cuda = predictor.device.type == "cuda"
+    window_NCS = torch.from_numpy(np.stack([window_CS for _, window_CS in batch]))
+    if cuda:
+        window_NCS = window_NCS.pin_memory()
+    probability_NKS = predictor.probabilities(window_NCS)
+    parts = []
+    for (tile, _), probability_KS in zip(batch, probability_NKS, strict=True):
+        part_KS = probability_KS[(slice(None), *tile.crop_slices)]
+        if cuda:
+            pinned = torch.empty(part_KS.shape, dtype=part_KS.dtype, pin_memory=True)
+            part_KS = pinned.copy_(part_KS, non_blocking=True)
+        parts.append(part_KS)
+    copied = torch.cuda.Event() if cuda else None  # type: ignore[no-untyped-call]
+    if copied is not None:
+        copied.record()
+    return _Begun(parts, copied)
 
 
 def predict_probabilities(

@@ -12,8 +12,8 @@ from pathlib import Path
 from septum.annotation.labels import LabelMeaning, find_meaning
 from septum.annotation.pairs import Annotated, find_pairs, load_pairs, split_validation
 from septum.annotation.stored_pairs import StoredAnnotated, open_pairs
-from septum.devices import available_memory
 from septum.images.intensity_range import IntensityRange, fit_intensity_range
+from septum.memory import available_memory
 from septum.recipe import Recipe
 from septum.training.windows import StoredWindow, spread_windows
 
@@ -26,7 +26,7 @@ MOST_COUNTED = 2**32
 """Up to so many pixels all labels are read once, so that no class is missed; beyond, windows."""
 SHOWN_EACH = 4
 """Windows of a validation image that is too large to be predicted as a whole at each validation."""
-LARGEST_VALIDATED = 2**26
+LARGEST_VALIDATED = 2**24
 """Pixels of the largest image that is."""
 
 Item = Annotated | StoredWindow

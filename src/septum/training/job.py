@@ -12,8 +12,9 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from septum import __version__
-from septum.devices import Ranks, channels_last, choose_dtype, describe_machine, peak_memory
+from septum.devices import Ranks, channels_last, choose_dtype, describe_machine
 from septum.errors import RecipeError, RunFolderError
+from septum.memory import peak_memory
 from septum.model import Model, build_network, load_model
 from septum.network.batch_norm import share_batch_norm
 from septum.network.unet import UNet
@@ -64,13 +65,15 @@ class Job:
         self.tiles = choose_tiles(self.sampler, device)
         self.targets = Targets(data.validation, data.meaning)
         self.steps_per_epoch = math.ceil(len(data.training) / section.batch)
-        self.steps = section.steps or section.epochs * self.steps_per_epoch
+        self.steps = planned_steps(recipe, data)
+        self.longer = False
+        """Whether the run was begun with fewer steps."""
         self.validate_every = section.validate_every or self.steps_per_epoch
 
         self.step = 0
         self.best: dict[str, Any] = {}
         self.latest: dict[str, Any] = {}
-        self.losses = LossRecord(device, ranks)
+        self.losses = LossRecord(device, ranks, section.learning_rate)
         self._rate = 0.0
         self._clock = time.monotonic()
         self._saved = time.monotonic()
@@ -85,6 +88,11 @@ class Job:
             if self.data.validates_on_training
             else []
         )
+        if self.longer and self.recipe.training.schedule == "cosine":
+            warning.append(
+                "more steps than the run began with: the learning rate goes on along the longer "
+                "cosine, so that the model is not that of as many steps from the start"
+            )
         return [
             *warning,
             f"{len(self.data.training)} training and {len(self.data.validation)} validation images "
@@ -251,6 +259,12 @@ class Job:
             return model
         targets = Targets(self.data.examined or self.data.training, self.data.meaning)
         return model.replace(threshold=choose_threshold(prepare(model, self.device), targets))
+
+
+def planned_steps(recipe: Recipe, data: Data) -> int:
+    """The number of steps of a run: as the recipe says, or of so many epochs of this data."""
+    section = recipe.training
+    return section.steps or section.epochs * math.ceil(len(data.training) / section.batch)
 
 
 def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import torch
 
-from septum.devices import Ranks, joined_ranks, raise_allocator_thresholds
+from septum.devices import Ranks, joined_ranks
 from septum.errors import Interrupted, RankError, RecipeError, RunFolderError
+from septum.memory import raise_allocator_thresholds
 from septum.recipe import Recipe, load_recipe
 from septum.training.data import load_data, memory_for_images
 from septum.training.interruption import Interruption
-from septum.training.job import Job
-from septum.training.memory import guarded
+from septum.training.job import Job, planned_steps
+from septum.training.memory import check_memory, guarded
 from septum.training.planning import plan_steps
 from septum.training.run_folder import (
     RunFolder,
@@ -58,7 +59,7 @@ def train(
             run_steps(job, again)
     except RankError as error:
         raise RankError(
-            f"{error}; what was saved is kept, on any number of ranks: {again}"
+            f"{error}; what was saved is kept, on any number of ranks: {again}", error.said
         ) from error
     return job.run
 
@@ -75,12 +76,14 @@ def run_steps(job: Job, again: str) -> None:
             progress.advance(job.step, job.losses.last)
             if job.step % LOG_STEPS == 0 or job.validation_is_due():
                 job.log_training()
+            best = False
             if job.validation_is_due():
                 progress.say(describe_validation(job.validate()))
+                best = job.latest["best"]
             # By the count of steps alone: all ranks exchange at the same ones.
             if job.device.type == "cuda" and job.step % LOG_STEPS and not job.validation_is_due():
                 continue
-            job.save()
+            job.save(now=best)  # the best model and the state that knows of it belong together
             # One rank's wish is every rank's: all stop after the same step.
             if any(ranks.gather(interruption.requested)):
                 if job.step == job.steps:
@@ -106,6 +109,12 @@ def open_job(
 
     A mistake that the first rank finds ends the others too: they wait for it here.
     """
+    seen = (run.holds_a_run(), run.left_in_files())
+    if len(set(ranks.gather(seen))) > 1:
+        raise RunFolderError(
+            f"{run.path}: some ranks see a run here and some do not, or another state of it; --out "
+            "must be a folder that all machines share"
+        )
     if resume and run.holds_a_run():
         if hours is not None:
             raise RecipeError(
@@ -113,9 +122,17 @@ def open_job(
                 "--hours, or with --set training.steps=N for more"
             )
         recipe = check_same_recipe(run, recipe) if recipe is not None else run.recipe()
-        memory = same_memory(ranks, run.left_in_files())
+        memory = same_memory(ranks, seen[1])
         job = Job(run, recipe, load_data(data, recipe, memory), device, ranks)
         run.remove_leftovers()
+        least = planned_steps(run.recipe(), job.data)
+        if job.steps < least:
+            raise RunFolderError(
+                f"{run.path}: was begun with {least} steps, not {job.steps}; resume with as many "
+                "or more (training.steps, training.epochs), or choose another --out"
+            )
+        job.longer = job.steps > least
+        check_memory(job)
         job.restore()
         if len(set(ranks.gather(job.step))) > 1:  # which waits: all have read the state
             raise RunFolderError(
@@ -128,10 +145,11 @@ def open_job(
     if run.holds_a_run():
         refuse_a_run(run)
     loaded = load_data(data, recipe, same_memory(ranks))
-    if hours is not None:
-        planned = plan_steps(Job(run, recipe, loaded, device, ranks), hours)
-        recipe = ranks.gather(planned)[0]
     job = Job(run, recipe, loaded, device, ranks)
+    check_memory(job)
+    if hours is not None:
+        recipe = ranks.gather(plan_steps(job, hours))[0]
+        job = Job(run, recipe, loaded, device, ranks)
     ranks.wait()  # all have seen that the folder holds no run yet
     if ranks.first:
         create_run(run, recipe)

@@ -1,14 +1,23 @@
-"""What to do when a training step does not fit into memory."""
+"""Whether a training step fits into memory: counted before the first, said where one does not."""
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable
 
 import torch
+from torch.autograd.graph import saved_tensors_hooks
 
+from septum.devices import channels_last
 from septum.errors import TrainingError
+from septum.memory import available_memory
+from septum.model import build_network
 from septum.training.job import Job
+
+SHARE = 0.9
+"""Of the memory that is free: what a tile that is offered may take."""
+
+OVERHEAD = 1.25
+"""What libraries take for themselves, and gaps between tensors: 1.1 to 1.3 were measured."""
 
 _WORDS = (
     "not enough memory",
@@ -30,10 +39,22 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _WORDS)
 
 
-def guarded(step: Callable[[], None], job: Job) -> None:
-    """Take a step; what does not fit into memory becomes one line that says what would."""
+def check_memory(job: Job) -> None:
+    """Raise TrainingError where the first step would take more memory than is free.
+
+    Most systems promise memory that they do not have, and end the process when it is used.
+    """
+    if step_bytes(job, tiles_at_once(job), job.recipe.training.tile) > free_memory(job):
+        raise explain_out_of_memory(job)
+
+
+def guarded(work: Callable[[], object], job: Job) -> None:
+    """Take a step, or validate; what does not fit into memory becomes a line that says what would.
+
+    Raises TrainingError.
+    """
     try:
-        step()
+        work()
         return
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
@@ -43,15 +64,11 @@ def guarded(step: Callable[[], None], job: Job) -> None:
 
 
 def explain_out_of_memory(job: Job) -> TrainingError:
-    """The error to raise: the tile that did not fit, the largest that does, and other remedies.
-
-    The largest is found by trying: forward and backward passes of smaller tiles, each half-way
-    between one that fits and one that does not. Where ranks wait for each other nothing is tried.
-    """
-    section = job.recipe.training
-    tiles = min(section.micro_batch or section.batch, section.batch)
+    """The error to raise: the tile that did not fit, the largest that should, other remedies."""
+    section, tiles = job.recipe.training, tiles_at_once(job)
     what = f"step {job.step}: {tiles} tile{'s' * (tiles > 1)} of {section.tile} pixels an axis"
-    fits = largest_tile(job, tiles) if job.ranks.count == 1 else None
+    free = free_memory(job)
+    fits = largest_tile(job, tiles, free)
     remedies = []
     if tiles > 1:
         remedies.append("--set training.micro_batch=1")
@@ -59,42 +76,69 @@ def explain_out_of_memory(job: Job) -> TrainingError:
         remedies.append(f"--set training.tile={fits}, the largest that fits now")
     remedies.append(f"--set network.width={max(job.recipe.network.width // 2, 1)}")
     verb = "do" if tiles > 1 else "does"
-    return TrainingError(f"{what} {verb} not fit into memory; try {', or '.join(remedies)}")
+    return TrainingError(
+        f"{what} {verb} not fit into memory ({free / 1e9:.1f} GB are free); in another --out try "
+        f"{', or '.join(remedies)}"
+    )
 
 
-def largest_tile(job: Job, tiles: int) -> int | None:
+def tiles_at_once(job: Job) -> int:
+    """How many tiles this rank holds at once."""
+    section = job.recipe.training
+    mine = len(job.ranks.share(section.batch))
+    return min(section.micro_batch or mine, mine)
+
+
+def free_memory(job: Job) -> int:
+    """Bytes that this process may take more, of the kind of memory that it trains in."""
+    if job.device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(job.device)
+        kept = torch.cuda.memory_reserved(job.device) - torch.cuda.memory_allocated(job.device)
+        return int(free + kept)
+    return available_memory() // job.ranks.beside
+
+
+def largest_tile(job: Job, tiles: int, free: int) -> int | None:
     """The largest legal extent below the recipe's with which ``tiles`` tiles fit, or None."""
     footprint = job.network.footprint
-    job.optimizer.zero_grad(set_to_none=True)
     step = footprint.stride
     below, above = footprint.minimum - step, job.recipe.training.tile
     while above - below > step:
         middle = below + (above - below) // (2 * step) * step
-        if _fits(job, tiles, middle):
+        if step_bytes(job, tiles, middle) <= SHARE * free:
             below = middle
         else:
             above = middle
     return below if below >= footprint.minimum else None
 
 
-def _fits(job: Job, tiles: int, extent: int) -> bool:
-    axes = job.recipe.network.dimensions
-    before = {name: value.clone() for name, value in job.network.named_buffers()}
-    job.network.dropout.seeds = None
-    gc.collect()
-    if job.device.type == "cuda":
-        torch.cuda.empty_cache()
-    try:
-        image_NCS = torch.zeros((tiles, job.data.channels, *(extent,) * axes), device=job.device)
-        with torch.autocast(job.device.type, torch.bfloat16, enabled=job.dtype == torch.bfloat16):
-            logits_NKS = job.network(image_NCS)
-        logits_NKS.float().mean().backward()
-        return True
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        return False
-    finally:
-        job.optimizer.zero_grad(set_to_none=True)
-        for name, value in job.network.named_buffers():  # statistics of batch normalisation
-            value.copy_(before[name])
+def step_bytes(job: Job, tiles: int, extent: int) -> int:
+    """Bytes that a step takes beside the weights: counted on a network whose tensors have none.
+
+    What the layers keep for the way back, a few tensors under way, the gradients, and what the
+    optimiser has not made yet; all times ``OVERHEAD``.
+    """
+    with torch.device("meta"):
+        network = build_network(job.recipe.network, job.data.channels, job.data.meaning.class_count)
+    memory_format = channels_last(network.dimensions)
+    network.to(dtype=job.dtype, memory_format=memory_format)  # type: ignore[call-overload]
+    network.score.float()
+    weights = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in weights:
+            kept[storage._cdata] = storage
+        return tensor
+
+    shape = (tiles, job.data.channels, *(extent,) * network.dimensions)
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        logits_NKS = network(torch.empty(shape, dtype=job.dtype, device="meta"))
+    sizes = [storage.nbytes() for storage in kept.values()]
+    parameters = sum(p.numel() * p.element_size() for p in job.network.parameters())
+    copies = 1 if job.dtype == torch.float32 else 1.5  # gradients, and the weights in bfloat16
+    if not job.optimizer.state:
+        copies += 1 if job.recipe.training.optimizer == "sgd" else 2
+    loss = 6 * logits_NKS.numel() * 4
+    return int(OVERHEAD * (sum(sizes) + 2 * max(sizes) + loss + copies * parameters))

@@ -1,0 +1,97 @@
+"""What memory the machine has for this process, and how glibc gives it out."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import torch
+
+
+def peak_memory(device: torch.device) -> int:
+    """Most bytes that this process has held so far, on the GPU or (resident) on the processor."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def available_memory(root: Path = Path("/")) -> int:
+    """Bytes that this process may still take without swapping, as far as the system says.
+
+    By the machine, by ``ulimit -v``, and by the control groups of a container or batch job.
+    """
+    try:
+        lines = (root / "proc/meminfo").read_text("utf-8").splitlines()
+        fields = dict(line.split(":", 1) for line in lines)
+        free = int(fields["MemAvailable"].split()[0]) * 1024
+        return min(free, *_address_space(root), *_group_memory(root))
+    except (OSError, KeyError, ValueError):
+        pass
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # Windows
+        return 8 << 30
+
+
+def _address_space(root: Path) -> Iterator[int]:
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+        if limit != resource.RLIM_INFINITY:
+            pages = int((root / "proc/self/statm").read_text().split()[0])
+            yield max(limit - pages * resource.getpagesize(), 0)
+
+
+def _group_memory(root: Path) -> Iterator[int]:
+    """What each control group of this process leaves to it, from its own up to the topmost.
+
+    A limit is set anywhere on that way: a container sees itself at the top, a batch job does not.
+    """
+    yield sys.maxsize
+    with contextlib.suppress(OSError):
+        for line in (root / "proc/self/cgroup").read_text("utf-8").splitlines():
+            _, controllers, place = line.split(":", 2)
+            if controllers == "":
+                top, most, used = "sys/fs/cgroup", "memory.max", "memory.current"
+            elif "memory" in controllers.split(","):
+                top, most = "sys/fs/cgroup/memory", "memory.limit_in_bytes"
+                used = "memory.usage_in_bytes"
+            else:
+                continue
+            own = PurePosixPath(place.lstrip("/"))
+            for group in (own, *own.parents):
+                folder = root / top / group
+                with contextlib.suppress(OSError, ValueError):  # "max" is no number
+                    limit = int((folder / most).read_text())
+                    yield max(limit - int((folder / used).read_text()), 0)
+
+
+@functools.cache
+def raise_allocator_thresholds() -> bool:
+    """Let glibc keep freed memory, instead of returning and faulting it in again at every step.
+
+    A training step frees and takes hundreds of megabytes; by default glibc maps each large block
+    anew, and the page faults cost more than the arithmetic of a layer. Sets M_MMAP_MAX = 0,
+    M_TRIM_THRESHOLD to its maximum and M_TOP_PAD to 64 MiB, once a process. Elsewhere than on
+    glibc it does nothing and returns False.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return False
+    m_trim_threshold, m_top_pad, m_mmap_max = -1, -2, -4
+    settings = ((m_mmap_max, 0), (m_trim_threshold, 2**31 - 1), (m_top_pad, 64 << 20))
+    return bool(sum(mallopt(name, value) for name, value in settings) == len(settings))

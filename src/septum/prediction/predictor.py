@@ -1,0 +1,144 @@
+"""A trained network made ready for prediction: folded, in its fastest form, with its tile."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Float32
+
+from septum.devices import Precision, channels_last, choose_dtype
+from septum.geometry import Footprint
+from septum.images.intensity_range import IntensityRange
+from septum.memory import available_memory
+from septum.model import Model
+from septum.network.unet import UNet, fold_batch_norm
+
+TILE_BYTES = 768 << 20
+"""About how much the activations of one tile may take when the tile size is chosen here."""
+
+
+@dataclass(frozen=True, eq=False)
+class Predictor:
+    """A network made ready for prediction. ``tile``: largest input extent of a tile, pixels."""
+
+    network: torch.nn.Module
+    footprint: Footprint
+    intensity: IntensityRange
+    classes: int
+    sigmoid: bool
+    dimensions: int
+    orientations: Literal[1, 8]
+    tile: int
+    device: torch.device
+    dtype: torch.dtype
+
+    @torch.inference_mode()
+    def probabilities(
+        self, window_NCS: Float32[torch.Tensor, "n c *s"]
+    ) -> Float32[torch.Tensor, "n k *t"]:
+        """Class probabilities of windows of normalised grey values; the mean over orientations."""
+        window_NCS = window_NCS.to(self.device, self.dtype, non_blocking=True)
+        mean_NKS = self._run(window_NCS)
+        for way in range(1, self.orientations):
+            mean_NKS += _undo(self._run(_orient(window_NCS, way)), way)
+        return mean_NKS / self.orientations if self.orientations > 1 else mean_NKS
+
+    def _run(self, window_NCS: Float[torch.Tensor, "n c *s"]) -> Float32[torch.Tensor, "n k *t"]:
+        window_NCS = window_NCS.contiguous(memory_format=channels_last(self.dimensions))
+        logits_NKS: torch.Tensor = self.network(window_NCS).float()
+        if self.sigmoid:
+            return torch.cat([(-logits_NKS).sigmoid(), logits_NKS.sigmoid()], dim=1)
+        return logits_NKS.softmax(1)
+
+
+def prepare(
+    model: Model,
+    device: torch.device | str = "cpu",
+    precision: Precision | None = None,
+    tile: int | None = None,
+    orientations: Literal[1, 8] | None = None,
+    memory: int | None = None,
+) -> Predictor:
+    """Copy a model's network, fold its batch normalisation and put it into its fastest form.
+
+    What is None comes from the model's recipe. ``memory``: bytes that the network may take for a
+    tile, where the recipe leaves the tile open; None: what suits the device. Raises TileSizeError
+    for a tile that the network cannot take.
+    """
+    recipe = model.recipe
+    device = torch.device(device)
+    dtype = choose_dtype(precision or recipe.training.precision, device)
+    network: UNet = fold_batch_norm(copy.deepcopy(model.network)).requires_grad_(False)
+    footprint = network.footprint
+    extent = recipe.prediction.tile if tile is None and memory is None else tile
+    if extent:
+        footprint.check_tile(extent, "prediction.tile" if tile is None else "tile")
+    else:
+        budget = tile_budget(device) if memory is None else memory
+        extent = default_tile(
+            recipe.network.width, recipe.network.dimensions, footprint, dtype, budget
+        )
+    network.to(device=device, dtype=dtype, memory_format=channels_last(network.dimensions))  # type: ignore[call-overload]
+    network.score.float()
+    return Predictor(
+        network=network,
+        footprint=footprint,
+        intensity=model.intensity,
+        classes=model.classes,
+        sigmoid=recipe.network.head == "sigmoid",
+        dimensions=recipe.network.dimensions,
+        orientations=recipe.prediction.orientations if orientations is None else orientations,
+        tile=extent,
+        device=device,
+        dtype=dtype,
+    )
+
+
+def tile_budget(device: torch.device) -> int:
+    """Bytes that the network may take for a tile: a share of what is free, and no more than pays.
+
+    On a processor the gain of larger tiles ends at ``TILE_BYTES``; on a GPU somewhat later.
+    """
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return min(free // 2, 16 * TILE_BYTES)
+    return min(available_memory() // 2, TILE_BYTES)
+
+
+def default_tile(
+    width: int, dimensions: int, footprint: Footprint, dtype: torch.dtype, budget: int = TILE_BYTES
+) -> int:
+    """The largest legal tile whose activations stay near ``budget`` bytes.
+
+    Large tiles waste less on context; beyond some size that gain is gone and only memory is left.
+    The first level dominates: about four maps of ``width`` channels are alive at once.
+    """
+    pixels = budget / (4 * width * dtype.itemsize)
+    extent = math.floor(pixels ** (1 / dimensions))
+    legal = footprint.legal_at_least(extent + 1) - footprint.stride
+    return max(legal, footprint.extent_for_core(footprint.stride))
+
+
+def _orient(window: torch.Tensor, way: int) -> torch.Tensor:
+    """One of the 8 symmetries of the image plane; 0 is the identity.
+
+    Exact in tiles too: a tile's far end lies on the grid of the pooling windows like its near
+    end, so a turned tile meets the same windows as the turned whole image.
+    """
+    if way & 1:
+        window = window.flip(-1)
+    if way & 2:
+        window = window.flip(-2)
+    return window.transpose(-1, -2) if way & 4 else window
+
+
+def _undo(window: torch.Tensor, way: int) -> torch.Tensor:
+    if way & 4:
+        window = window.transpose(-1, -2)
+    if way & 2:
+        window = window.flip(-2)
+    return window.flip(-1) if way & 1 else window
