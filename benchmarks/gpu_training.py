@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import shutil
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -25,15 +27,16 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from em_slices import DATA, ROOT, summarize, write_result
-from septum.devices import choose_device, peak_memory, raise_allocator_thresholds
+from septum.devices import choose_device
 from septum.errors import Interrupted
+from septum.memory import peak_memory, raise_allocator_thresholds
 from septum.recipe import load_recipe
 from septum.training.data import load_data
 from septum.training.job import Job
 from septum.training.loop import train
 from septum.training.run_folder import RunFolder
 from septum.training.step import train_step
-from septum.training.step_graph import StepGraph, can_capture
+from septum.training.step_graph import WARM_STEPS, StepGraph, can_capture
 from training_waiting import fixed
 
 
@@ -49,7 +52,7 @@ def main() -> None:
     arguments = parser.parse_args()
     raise_allocator_thresholds()
     device = choose_device(arguments.device)
-    command = f"python benchmarks/gpu_training.py --device {device.type}"
+    command = f"python benchmarks/gpu_training.py {shlex.join(sys.argv[1:])}".rstrip()
     if arguments.only != "train":
         numbers = measure(arguments.recipe, device, arguments.steps, arguments.run)
         keep(f"gpu-training-{device.type}", numbers, command, arguments.out)
@@ -117,8 +120,8 @@ def count_flops(job: Job) -> float:
 
 
 def seconds(work: Callable[[], object], device: torch.device, repeats: int) -> float:
-    """Mean time of ``work``, after three calls to warm up."""
-    for _ in range(3):
+    """Mean time of ``work``, after calls to warm up; a graph is captured in one of them."""
+    for _ in range(WARM_STEPS + 2):
         work()
     wait(device)
     start = time.perf_counter()

@@ -22,13 +22,14 @@ import torch
 import zarr
 
 from em_slices import write_result
-from gpu_training import Fixed
-from septum.devices import choose_device, peak_memory, raise_allocator_thresholds
+from septum.devices import choose_device
+from septum.memory import peak_memory, raise_allocator_thresholds
 from septum.recipe import load_recipe
 from septum.training.data import load_data
 from septum.training.job import Job
 from septum.training.run_folder import RunFolder
 from septum.training.step import train_step
+from training_waiting import fixed
 
 PLANES, EXTENT, CHUNK, EVERY = 200, 16384, 256, 8
 
@@ -50,8 +51,7 @@ def main() -> None:
         job = Job(RunFolder(store, writes=False), recipe, data, choose_device("cpu"))
         read = seconds(job, arguments.steps)
         peak = peak_memory(torch.device("cpu"))
-        fixed = job.tiles.batch(job.step, range(recipe.training.batch), job.device)
-        job.tiles = Fixed(fixed)
+        job.tiles = fixed(job)
         constant = seconds(job, arguments.steps)
     numbers = {
         "pixels": 2 * arguments.planes * EXTENT**2,

@@ -379,7 +379,7 @@ def test_stored_images_are_pickled_and_read_in_threads(tmp_path: Path) -> None:
 
     def read(number: int) -> bool:
         box = boxes((20, 65, 70))[2 + number % 3]
-        return np.array_equal(handles[number % 2].read(box)[0], array[box])
+        return np.array_equal(handles[number // 3 % 3].read(box)[0], array[box])
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(read, range(60)))

@@ -23,9 +23,9 @@ def scattered(extents, cells, seed, largest=3):
     return instances
 
 
-def assert_equal_to_each(instances_BS, w0=10.0, sigma=5.0):
-    actual = border_weight_batch(torch.from_numpy(instances_BS), w0, sigma)
-    expected = np.stack([border_weight(instances_S, w0, sigma) for instances_S in instances_BS])
+def assert_equal_to_each(instances_BS, w0=10.0, sigma=5.0, spacing=None):
+    actual = border_weight_batch(torch.from_numpy(instances_BS), w0, sigma, spacing)
+    expected = np.stack([border_weight(each, w0, sigma, spacing) for each in instances_BS])
     np.testing.assert_allclose(actual.numpy(), expected, atol=1e-5 * w0, rtol=1e-5)
     return expected
 
@@ -46,10 +46,11 @@ def test_it_is_that_of_each_plane(extents, cells, seed, sigma):
     st.lists(st.integers(0, 10), min_size=1, max_size=3),
     st.integers(0, 10**6),
     st.sampled_from([1.0, 3.0]),
+    st.sampled_from([None, (4.0, 1.0, 1.0), (2.5, 1.0, 1.3)]),
 )
-def test_it_is_that_of_each_volume(extents, cells, seed, sigma):
+def test_it_is_that_of_each_volume(extents, cells, seed, sigma, spacing):
     volumes = [scattered(extents, count, [seed, i]) for i, count in enumerate(cells)]
-    assert_equal_to_each(np.stack(volumes), sigma=sigma)
+    assert_equal_to_each(np.stack(volumes), sigma=sigma, spacing=spacing)
 
 
 def test_pixels_between_several_equally_near_cells_are_exact():

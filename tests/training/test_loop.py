@@ -156,11 +156,37 @@ def test_more_steps_on_resume_equal_as_many_from_the_start(
     assert_same_run(grown, train(squares, tmp_path / "long", longer))
 
 
+def test_a_run_counted_in_epochs_is_not_cut_short_by_steps(
+    squares: Path, tmp_path: Path, tiny: Callable[..., Recipe], capfd: pytest.CaptureFixture[str]
+) -> None:
+    epochs = tiny("training.steps=0", "training.epochs=3")
+    run = train(squares, tmp_path / "run", epochs)
+    done = run.history()[-1]["step"]
+    shorter = tiny(f"training.steps={done - 1}")
+    with pytest.raises(RunFolderError, match=f"begun with {done} steps, not {done - 1}"):
+        train(squares, run.path, shorter, resume=True)
+    capfd.readouterr()
+    longer = tiny(f"training.steps={done + 2}")
+    assert train(squares, run.path, longer, resume=True).history()[-1]["step"] == done + 2
+    assert "longer cosine" not in capfd.readouterr().err
+
+
+def test_a_longer_cosine_is_said(
+    squares: Path, tmp_path: Path, tiny: Callable[..., Recipe], capfd: pytest.CaptureFixture[str]
+) -> None:
+    train(squares, tmp_path / "run", tiny("training.schedule=cosine"))
+    train(squares, tmp_path / "run", resume=True)
+    assert "longer cosine" not in capfd.readouterr().err
+    longer = tiny("training.schedule=cosine", "training.steps=10")
+    train(squares, tmp_path / "run", longer, resume=True)
+    assert "not that of as many steps from the start" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
         ("loss.border_sigma=3", "loss.border_sigma = 2.0, not 3.0"),
-        ("training.steps=6", "training.steps = 8, not 6"),
+        ("training.steps=6", "begun with 8 steps, not 6"),
         ("network.width=4", "network.width = 2, not 4"),
         ("validation.last=2", "validation.last = 1, not 2"),
     ],

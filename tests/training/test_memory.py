@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,48 +15,68 @@ import torch
 
 from septum.errors import TrainingError
 from septum.recipe import Recipe, dump_recipe
-from septum.training import loop, step_graph
+from septum.training import loop, memory, step_graph
 from septum.training.data import load_data
 from septum.training.job import Job
-from septum.training.memory import explain_out_of_memory, is_out_of_memory, largest_tile
+from septum.training.memory import check_memory, is_out_of_memory, largest_tile, step_bytes
 from septum.training.run_folder import RunFolder
 
 
-def small_memory(job: Job, most: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """A network that holds at most ``most`` pixels an axis; the extents that were tried."""
-    tried: list[int] = []
-    forward = job.network.forward
-
-    def limited(image: torch.Tensor) -> torch.Tensor:
-        tried.append(image.shape[-1])
-        if image.shape[-1] > most:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-        return forward(image)
-
-    monkeypatch.setattr(job.network, "forward", limited)
-    return tried
+def job_of(squares: Path, folder: Path, recipe: Recipe) -> Job:
+    return Job(RunFolder(folder), recipe, load_data(squares, recipe), torch.device("cpu"))
 
 
-@pytest.mark.parametrize(("most", "expected"), [(95, 94), (94, 94), (93, 92), (3, 2), (1, None)])
-def test_the_largest_tile_that_fits_is_found_in_few_trials(
+@pytest.mark.parametrize("expected", [50, 2, None])
+def test_the_largest_tile_whose_step_fits_is_named(
     squares: Path,
     tmp_path: Path,
     tiny: Callable[..., Recipe],
     monkeypatch: pytest.MonkeyPatch,
-    most: int,
     expected: int | None,
 ) -> None:
-    recipe = tiny("training.tile=96")
-    job = Job(RunFolder(tmp_path), recipe, load_data(squares, recipe), torch.device("cpu"))
-    before = {k: v.clone() for k, v in job.network.state_dict().items()}
-    tried = small_memory(job, most, monkeypatch)
-    assert largest_tile(job, 2) == expected
-    assert len(tried) <= 7
-    assert all(torch.equal(value, before[k]) for k, value in job.network.state_dict().items())
-    said = str(explain_out_of_memory(job))
-    assert "2 tiles of 96 pixels" in said
-    assert "--set training.micro_batch=1" in said
-    assert (f"--set training.tile={expected}," in said) == (expected is not None)
+    job = job_of(squares, tmp_path, tiny("training.tile=96"))
+    least = step_bytes(job, 2, expected or 2) / memory.SHARE
+    free = int(least) + 1 if expected else int(least) - 9
+    monkeypatch.setattr(memory, "free_memory", lambda job: free)
+    assert largest_tile(job, 2, free) == expected
+    with pytest.raises(TrainingError) as found:
+        check_memory(job)
+    assert "2 tiles of 96 pixels" in str(found.value)
+    assert "--set training.micro_batch=1" in str(found.value)
+    assert (f"--set training.tile={expected}," in str(found.value)) == (expected is not None)
+    monkeypatch.setattr(memory, "free_memory", lambda job: step_bytes(job, 2, 96))
+    check_memory(job)
+
+
+def test_nothing_is_made_where_the_first_step_would_not_fit(
+    squares: Path, tmp_path: Path, tiny: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "available_memory", lambda: 10**5)
+    with pytest.raises(TrainingError, match=r"step 0: 2 tiles of 48 .* \(0.0 GB are free\)"):
+        loop.train(squares, tmp_path / "run", tiny("training.tile=48"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_a_step_keeps_is_counted_to_the_byte(
+    squares: Path, tmp_path: Path, tiny: Callable[..., Recipe]
+) -> None:
+    job = job_of(squares, tmp_path, tiny("training.tile=64", "training.precision=float32"))
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage._cdata] = storage
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        logits = job.network(torch.zeros(2, 1, 64, 64))
+    for parameter in job.network.parameters():
+        kept.pop(parameter.untyped_storage()._cdata, None)
+    sizes = [storage.nbytes() for storage in kept.values()]
+    parameters = sum(4 * p.numel() for p in job.network.parameters())
+    loss, states = 6 * 4 * logits.numel(), 1 if job.recipe.training.optimizer == "sgd" else 2
+    expected = sum(sizes) + 2 * max(sizes) + loss + (1 + states) * parameters
+    assert step_bytes(job, 2, 64) == int(memory.OVERHEAD * expected)
 
 
 def test_training_ends_in_that_line_and_other_errors_pass(
@@ -66,7 +87,7 @@ def test_training_ends_in_that_line_and_other_errors_pass(
 
     monkeypatch.setattr(step_graph, "train_step", fail)
     failure: Exception = RuntimeError("DefaultCPUAllocator: not enough memory: you tried to …")
-    with pytest.raises(TrainingError, match="not fit into memory; try"):
+    with pytest.raises(TrainingError, match="in another --out try"):
         loop.train(squares, tmp_path / "a", tiny())
     failure = RuntimeError("something else")
     with pytest.raises(RuntimeError, match="something else"):
@@ -91,9 +112,12 @@ def test_a_real_shortage_of_memory_names_a_tile_that_then_trains(
     file.write_text(dump_recipe(recipe), "utf-8")
 
     def run(name: str, *changes: str) -> subprocess.CompletedProcess[str]:
-        command = f"ulimit -v 2000000; exec {sys.executable} -m septum train {squares} " + (
-            f"--out {tmp_path / name} --recipe {file} {' '.join(changes)}"
+        script = (
+            "import sys; from septum.recipe import load_recipe; from septum.training.loop import "
+            "train; train(sys.argv[1], sys.argv[2], load_recipe(sys.argv[3], sys.argv[4:]))"
         )
+        words = (script, squares, tmp_path / name, file, *changes)
+        command = f"ulimit -v 2000000; exec {shlex.join([sys.executable, '-c', *map(str, words)])}"
         return subprocess.run(
             ["bash", "-c", command],
             capture_output=True,
@@ -104,8 +128,7 @@ def test_a_real_shortage_of_memory_names_a_tile_that_then_trains(
 
     done = run("large")
     assert done.returncode == 1, done.stderr
-    line = done.stderr.splitlines()[-1]
-    found = re.search(r"training\.tile=(\d+), the largest that fits", line)
+    found = re.search(r"training\.tile=(\d+), the largest that fits", done.stderr)
     assert found, done.stderr
-    smaller = run("small", "--set", f"training.tile={found[1]}")
+    smaller = run("small", f"training.tile={found[1]}")
     assert smaller.returncode == 0, smaller.stderr

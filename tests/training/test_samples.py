@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from septum.annotation.labels import IGNORE
+from septum.annotation.labels import IGNORE, LabelMeaning
+from septum.annotation.pairs import Annotated
 from septum.augment.deform import deform
 from septum.geometry import Footprint, unet_footprint
+from septum.images.intensity_range import IntensityRange
+from septum.images.pixel_size import relative_spacing
 from septum.loss.border_weight import border_weight
 from septum.recipe import Augment, Loss, Training
 from septum.training import samples
-from septum.training.images import TrainingImage
+from septum.training.images import TrainingImage, prepare_image
 from septum.training.samples import Sample, Sampler, class_weights
 
 SAME, VALID = unet_footprint(1, "same"), unet_footprint(2, "valid")
@@ -116,13 +121,20 @@ def test_labels_stay_on_the_centre_of_their_deformed_image(
         assert np.ptp(sample.classes_S) > 10  # else this proves nothing
 
 
-@pytest.mark.parametrize("extents", [(70, 60), (20, 30, 34)], ids=["2D", "3D"])
+@pytest.mark.parametrize(
+    ("extents", "spacing"),
+    [((70, 60), None), ((20, 30, 34), None), ((20, 30, 34), (3.0, 1.0, 1.0))],
+    ids=["2D", "3D", "thick"],
+)
 def test_weights_are_equation_2_of_the_deformed_cells_those_outside_included(
-    extents: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+    extents: tuple[int, ...],
+    spacing: tuple[float, ...] | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     footprint, tile = (VALID, 56) if len(extents) == 2 else (unet_footprint(1, "valid"), 28)
     loss = Loss(border_weight=5, border_sigma=1, class_weight="balanced")
-    drawn = sampler([cells(4, extents)], footprint, BEND, loss, tile=tile)
+    image = replace(cells(4, extents), spacing=spacing)
+    drawn = sampler([image], footprint, BEND, loss, tile=tile)
     given: list[Any] = []
 
     def spy(*args: Any, **options: Any) -> Any:
@@ -140,11 +152,11 @@ def test_weights_are_equation_2_of_the_deformed_cells_those_outside_included(
         _, wide_S, cells_S = deform(
             image_CS, classes_S, instances_S, deformation, tiles, tiles, **options
         )
-        border_S = border_weight(cells_S, 5, 1)[inner]
+        border_S = border_weight(cells_S, 5, 1, spacing)[inner]
         expected_S = drawn.weights_K[wide_S[inner]] + border_S
         np.testing.assert_array_equal(sample.classes_S, wide_S[inner])
         np.testing.assert_allclose(sample.weights_S, expected_S, rtol=1e-6)
-        alone_S = border_weight(np.ascontiguousarray(cells_S[inner]), 5, 1)
+        alone_S = border_weight(np.ascontiguousarray(cells_S[inner]), 5, 1, spacing)
         outside_counts |= bool((np.abs(border_S - alone_S) > 0.1).any())
     assert outside_counts  # some border needed cells that lie outside of the target
 
@@ -183,3 +195,23 @@ def test_balanced_classes_have_equal_shares_of_the_weight() -> None:
 
 def test_without_balance_every_class_weighs_one() -> None:
     np.testing.assert_array_equal(class_weights([cells(0).classes_S], 2, Loss()), [1, 1])
+
+
+def test_thick_slices_weigh_by_distances_in_the_specimen() -> None:
+    """Cells 2 slices apart that are 5 pixels thick are as far as cells 10 pixels apart."""
+    instances_S = np.zeros((9, 1, 30), np.int32)
+    instances_S[2, 0, :10], instances_S[4, 0, :10] = 1, 2
+    classes_S = (instances_S > 0).astype(np.uint8)
+    image = Annotated(
+        "a", classes_S[None], instances_S, (5.0, 1.0, 1.0), Path("a.tif"), Path("b.tif")
+    )
+    meaning = LabelMeaning("instances", (0, 1))
+    prepared = prepare_image(image, meaning, IntensityRange((0.0,), (1.0,)))
+    assert prepared.spacing == (5.0, 1.0, 1.0)
+    loss = Loss(border_weight=10, border_sigma=5)
+    drawn = sampler([prepared], loss=loss)
+    weights_S = drawn.weigh(prepared.classes_S, prepared.instances_S, prepared.spacing)
+    assert weights_S[3, 0, 5] == pytest.approx(1 + 10 * np.exp(-(10**2) / (2 * 5**2)), rel=1e-5)
+    assert relative_spacing((0.5, 0.1, 0.1001)) is not None
+    assert relative_spacing((0.1, 0.1001)) is None
+    assert relative_spacing(None) is None

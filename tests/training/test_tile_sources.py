@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -104,6 +105,10 @@ def test_the_next_step_is_made_ahead_and_every_batch_once() -> None:
         for part in ([0, 1], [2]):
             names, value, *_ = ahead.batch(step, part, CPU)
             assert names == [str(step)]
+            end = time.monotonic() + 60
+            while (step + 1, tuple(part)) not in source.made:  # before anybody asks for it
+                assert time.monotonic() < end
+                time.sleep(0.001)
             assert value.item() == step * 10 + part[0]
     assert len(source.made) == len(set(source.made))
     assert threading.current_thread().name not in source.threads

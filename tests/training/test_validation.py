@@ -42,7 +42,7 @@ def predictions(monkeypatch: pytest.MonkeyPatch) -> Predictor:
     )
 
 
-def ones(classes_S: np.ndarray, instances_S: np.ndarray) -> np.ndarray:
+def ones(classes_S: np.ndarray, instances_S: np.ndarray, spacing: object) -> np.ndarray:
     return (classes_S != IGNORE).astype(np.float32)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from septum.annotation.layouts import Pair
 from septum.errors import AnnotationError
+from septum.images.pixel_size import relative_spacing
 from septum.images.stored import Box, StoredImage, StoredStack, open_image
 
 
@@ -40,6 +41,11 @@ class Annotated:
     def channels(self) -> int:
         """Channels of the image."""
         return len(self.image_CS)
+
+    @property
+    def spacing(self) -> tuple[float, ...] | None:
+        """Extents of a pixel in those of its shortest side; None: all are equal, or unknown."""
+        return relative_spacing(self.pixel_size)
 
 
 @dataclass(frozen=True)

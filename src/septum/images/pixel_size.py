@@ -73,3 +73,10 @@ def complete(sizes: list[float | None]) -> tuple[float, ...] | None:
     """The sizes, if all are known."""
     known = tuple(size for size in sizes if size is not None)
     return known if len(known) == len(sizes) else None
+
+
+def relative_spacing(pixel_size: tuple[float, ...] | None) -> tuple[float, ...] | None:
+    """Extents of a pixel in those of its shortest side; None: equal to a hundredth, or unknown."""
+    if pixel_size is None or max(pixel_size) <= 1.01 * min(pixel_size):
+        return None
+    return tuple(size / min(pixel_size) for size in pixel_size)

@@ -133,8 +133,9 @@ class Training(Section):
     tile: Positive = 572
     """Input extent of a training tile, the same along each axis."""
     object_share: Fraction = 0.0
-    """Share of the tiles that are drawn around an object, each class as often as the others and
-    small objects as often as large; the rest is drawn anywhere. Needs `augment.shift`."""
+    """Share of the tiles that are drawn around an object of their image, each class that is in it
+    as often as the others and small objects as often as large; the rest is drawn anywhere. Needs
+    `augment.shift`."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: Annotated[float, Field(gt=0.0)] = 0.001
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.99

@@ -37,8 +37,9 @@ def choose_tiles(sampler: Sampler, device: torch.device) -> Batches:
         return Prefetched(sampler)
     if device.type != "cuda":
         return sampler
-    if weight_radius(sampler.loss.border_sigma) >= LARGEST_RADIUS:
-        return Prefetched(sampler)
+    spacings = {image.spacing for image in _in_memory(sampler)}
+    if weight_radius(sampler.loss.border_sigma) >= LARGEST_RADIUS or len(spacings) > 1:
+        return Prefetched(sampler)  # such weights only the processor computes
     free, _ = torch.cuda.mem_get_info(device)
     if device_bytes(sampler) <= LARGEST_SHARE * free:
         return DeviceSampler(sampler, device)
@@ -102,7 +103,10 @@ class DeviceSampler:
         weights_NS = self._class_weights[classes_NS.long()]
         if sampler.loss.border_weight:
             border_NS = border_weight_batch(
-                instances_NS, sampler.loss.border_weight, sampler.loss.border_sigma
+                instances_NS,
+                sampler.loss.border_weight,
+                sampler.loss.border_sigma,
+                _in_memory(sampler)[0].spacing,
             )
             weights_NS = weights_NS + border_NS.masked_fill(classes_NS == IGNORE, 0.0)
         inner = (slice(None), *(slice(rim, rim + target),) * axes)

@@ -30,6 +30,8 @@ class TrainingImage:
     image_CS: Float32[np.ndarray, "c *s"]
     classes_S: UInt8[np.ndarray, "*s"]
     instances_S: Int32[np.ndarray, "*s"]
+    spacing: tuple[float, ...] | None = None
+    """Extents of a pixel in those of its shortest side; None: all sides are equal, or unknown."""
 
     @property
     def extents(self) -> tuple[int, ...]:
@@ -104,7 +106,8 @@ def prepare_image(
 ) -> TrainingImage:
     """Normalise an image and give its labels a meaning."""
     classes_S, instances_S = to_target(item.labels_S, meaning, item.name)
-    return TrainingImage(item.name, intensity.apply(item.image_CS), classes_S, instances_S)
+    image_CS = intensity.apply(item.image_CS)
+    return TrainingImage(item.name, image_CS, classes_S, instances_S, item.spacing)
 
 
 def training_images(

@@ -18,10 +18,10 @@ SETTLE_STEPS = 10
 class LossRecord:
     """``values``: the losses of the steps that were looked at since ``take_mean``."""
 
-    def __init__(self, device: torch.device, ranks: Ranks) -> None:
+    def __init__(self, device: torch.device, ranks: Ranks, learning_rate: float) -> None:
         self.values: list[float] = []
         self.last = math.nan
-        self._ranks = ranks
+        self._ranks, self._learning_rate = ranks, learning_rate
         self._most = 1 if device.type == "cpu" else SETTLE_STEPS
         self._pending: list[tuple[int, Tensor, Tensor, list[str], float]] = []
 
@@ -53,8 +53,8 @@ class LossRecord:
                 )
                 raise TrainingError(
                     f"step {step}: {cause} is {loss:g} (learning rate {rate:g}, images {images}); "
-                    "the models saved so far are kept; try --set "
-                    f"training.learning_rate={rate / 10:.2g}"
+                    "the models saved so far are kept; in another --out try --set "
+                    f"training.learning_rate={self._learning_rate / 10:.2g}"
                 )
             self.values.append(loss)
             self.last = loss

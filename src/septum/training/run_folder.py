@@ -118,6 +118,7 @@ class RunFolder:
                 f"{self.state_file.parent}: cannot be made: {error.strerror}"
             ) from error
         plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        # Not save_file: it writes to a temporary file of its own, which a killed process leaves.
         data = save(plain, metadata={"septum_resume": json.dumps(counters)})
         with replace_file(self.state_file) as temporary:
             temporary.write_bytes(data)
@@ -188,8 +189,8 @@ def write_recipe(run: RunFolder, recipe: Recipe) -> None:
 def check_same_recipe(run: RunFolder, recipe: Recipe) -> Recipe:
     """The recipe to go on with: the run's own, with the number of steps or epochs of ``recipe``.
 
-    Raises RunFolderError, naming the key, if anything else differs, or if steps would shrink
-    below those that the run had planned.
+    Raises RunFolderError, naming the key, if anything else differs. Whether there are fewer steps
+    than planned only the data tells: `open_job` looks.
     """
     own = run.recipe()
     theirs = recipe.model_dump()
@@ -199,13 +200,12 @@ def check_same_recipe(run: RunFolder, recipe: Recipe) -> Recipe:
         for key, value in values.items():
             other = theirs[section][key]
             if other == value or (
-                section == "training"
-                and (key == "micro_batch" or (key in ("steps", "epochs") and other > value))
+                section == "training" and key in ("micro_batch", "steps", "epochs")
             ):
                 continue
             raise RunFolderError(
                 f"{run.path}: was trained with {section}.{key} = {value}, not {other}; resume "
-                "without changing it (only training.steps and training.epochs may grow), or choose "
-                "another --out"
+                "without changing it (only training.steps and training.epochs may grow, and "
+                "training.micro_batch may change), or choose another --out"
             )
     return recipe.model_copy(update={"name": own.name})

@@ -89,7 +89,10 @@ class Sampler:
 
     @property
     def rim(self) -> int:
-        """How far around it labels are needed: cells there count for the border weight in it."""
+        """How far around it labels are needed: cells there count for the border weight in it.
+
+        A padded network's tile has none around it: there only the cells in the tile count.
+        """
         reach = math.ceil(weight_radius(self.loss.border_sigma)) if self.loss.border_weight else 0
         return min(reach, (self.training.tile - self.target) // 2)
 
@@ -130,16 +133,24 @@ class Sampler:
         )
         image_CS = vary_grey_values(image_CS, drawn.grey_values)
         inner = (slice(rim, rim + target),) * axes
-        weights_S = self.weigh(classes_S, instances_S)[inner]
+        weights_S = self.weigh(classes_S, instances_S, image.spacing)[inner]
         return Sample(image.name, image_CS, classes_S[inner], weights_S)
 
     def weigh(
-        self, classes_S: UInt8[np.ndarray, "*s"], instances_S: Int32[np.ndarray, "*s"]
+        self,
+        classes_S: UInt8[np.ndarray, "*s"],
+        instances_S: Int32[np.ndarray, "*s"],
+        spacing: tuple[float, ...] | None = None,
     ) -> Float32[np.ndarray, "*s"]:
-        """w(x) = w_c(x) + border weight (equation 2), of labels as they are: deformed ones too."""
+        """w(x) = w_c(x) + border weight (equation 2), of labels as they are: deformed ones too.
+
+        ``spacing``: as in ``TrainingImage``; σ is in pixels, along their shortest side.
+        """
         weights_S: np.ndarray = self.class_weight_table()[classes_S]
         if self.loss.border_weight:
-            border_S = border_weight(instances_S, self.loss.border_weight, self.loss.border_sigma)
+            border_S = border_weight(
+                instances_S, self.loss.border_weight, self.loss.border_sigma, spacing
+            )
             weights_S += np.where(classes_S == IGNORE, np.float32(0), border_S)
         return weights_S
 

@@ -42,7 +42,9 @@ def can_capture(job: Job) -> bool:
 class StepGraph:
     """``train_step`` for jobs that ``can_capture``: the same sums, but for the bits of dropout.
 
-    Dropout draws from the GPU's generator, seeded at each step by the step's number.
+    Dropout draws from the GPU's generator, seeded at each step by the step's number; the first
+    ``WARM_STEPS`` after a start draw as ``train_step`` does, so that with dropout an interrupted
+    run differs in these from an uninterrupted one.
     """
 
     def __init__(self, job: Job) -> None:

@@ -23,8 +23,8 @@ from septum.training.windows import StoredWindow, in_memory
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98)
 """Object probabilities that are tried; walls are thin, so most of them lie above one half."""
 
-Weigh = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""Pixel weights from classes and instances; see ``Sampler.weigh``."""
+Weigh = Callable[[np.ndarray, np.ndarray, tuple[float, ...] | None], np.ndarray]
+"""Pixel weights from classes, instances and spacing; see ``Sampler.weigh``."""
 
 THRESHOLD_IMAGES = 8
 """At most so many training images are predicted to choose the threshold."""
@@ -41,6 +41,7 @@ class AnnotatedTarget:
     image_CS: np.ndarray
     classes_S: np.ndarray
     instances_S: np.ndarray
+    spacing: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +65,8 @@ class Targets(Sequence[AnnotatedTarget]):
         if isinstance(index, slice):
             return Targets(self.annotated[index], self.meaning)
         item = in_memory(self.annotated[index])
-        maps = to_target(item.labels_S, self.meaning)
-        return AnnotatedTarget(item.name, item.image_CS, *maps)
+        maps = to_target(item.labels_S, self.meaning, item.name)
+        return AnnotatedTarget(item.name, item.image_CS, *maps, item.spacing)
 
 
 def validate(
@@ -100,7 +101,7 @@ def _score(
         )
     # The logarithms of probabilities are logits that give these probabilities.
     logits_KS = np.log(np.maximum(probability_KS, 1e-9))
-    weights_S = weigh(target.classes_S, target.instances_S)
+    weights_S = weigh(target.classes_S, target.instances_S, target.spacing)
     loss = segmentation_loss(
         torch.from_numpy(logits_KS)[None],
         torch.from_numpy(target.classes_S)[None],

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from septum.annotation.stored_pairs import Annotated, StoredAnnotated
+from septum.images.pixel_size import relative_spacing
 
 Box = tuple[slice, ...]
 
@@ -51,6 +52,11 @@ class StoredWindow:
     @property
     def pixel_size(self) -> tuple[float, ...] | None:
         return self.pair.pixel_size
+
+    @property
+    def spacing(self) -> tuple[float, ...] | None:
+        """Extents of a pixel in those of its shortest side; None: all are equal, or unknown."""
+        return relative_spacing(self.pixel_size)
 
     @property
     def image_path(self) -> Path:
