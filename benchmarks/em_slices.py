@@ -70,7 +70,6 @@ def summarize(run: RunFolder) -> dict[str, Any]:
     history = run.history()
     validations = [record for record in history if record["kind"] == "validation"]
     losses = [record["loss"] for record in history if record["kind"] == "training"]
-    tenth = max(len(losses) // 10, 1)
     reached = [r["seconds"] / 60 for r in validations if r["pixel_error"] <= QUICK_BAR]
     last = load_model(run.last)
     return {
@@ -79,11 +78,25 @@ def summarize(run: RunFolder) -> dict[str, Any]:
         "minutes": history[-1]["seconds"] / 60,
         "minutes_to_bar": reached[0] if reached else None,
         "bar_pixel_error": QUICK_BAR,
-        "training_loss_last_tenth": float(np.mean(losses[-tenth:])),
-        "training_loss_tenth_before": float(np.mean(losses[-2 * tenth : -tenth])),
+        "training_loss_last_quarter": last_quarter(losses),
         "accuracy_last_10_validations": [1 - r["pixel_error"] for r in validations[-10:]],
         "best": score(load_model(run.best)),
         "last": score(last),
+    }
+
+
+def last_quarter(losses: list[float]) -> dict[str, float]:
+    """Mean of the last quarter, and by what share of it a fitted line falls there, ± one σ."""
+    part = np.array(losses[-max(len(losses) // 4, 3) :])
+    place = np.arange(len(part)) - (len(part) - 1) / 2
+    slope = float((place * part).sum() / (place**2).sum())
+    rest = part - part.mean() - slope * place
+    error = np.sqrt((rest**2).sum() / (len(part) - 2) / (place**2).sum())
+    scale = len(part) / part.mean()
+    return {
+        "mean": float(part.mean()),
+        "decline": float(-slope * scale),
+        "decline_error": float(error * scale),
     }
 
 

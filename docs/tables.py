@@ -43,12 +43,14 @@ def em_slices() -> str:
             continue
         numbers = result["numbers"]
         score = numbers["last"]
-        falling = numbers["training_loss_last_tenth"] < 0.98 * numbers["training_loss_tenth_before"]
+        loss = numbers["training_loss_last_quarter"]
+        falling = loss["decline"] > 2 * loss["decline_error"]
         lines.append(
             f"| `{name}` | {numbers['parameters'] / 1e6:.1f} M | {numbers['steps']} "
             f"| {numbers['minutes']:.1f} | {score['pixel_error']:.4f} | {score['rand_error']:.4f} "
             f"| {score['mask_rand_error']:.4f} (at {score['threshold']:g}) "
-            f"| {'still falling' if falling else 'converged'} |"
+            f"| {'still falling' if falling else 'level'} "
+            f"({loss['decline']:.0%} ± {loss['decline_error']:.0%} in the last quarter) |"
         )
         notes.append(
             f"- `{result['command']}` ({result['device']}, {result['threads']} threads, "
