@@ -115,3 +115,28 @@ def test_the_machine_is_described_by_what_a_result_must_be_reported_with():
     assert {"device", "threads", "python", "torch", "system"} <= machine.keys()
     assert machine["threads"] == torch.get_num_threads()
     assert machine["torch"] == torch.__version__
+
+
+def test_the_allocator_is_told_on_glibc_and_elsewhere_nothing_happens(monkeypatch):
+    tell = memory.raise_allocator_thresholds.__wrapped__
+    told = []
+
+    class Library:
+        def __init__(self, name):
+            self.name = name
+
+        def mallopt(self, name, value):
+            told.append((name, value))
+            return 1
+
+    monkeypatch.setattr(memory.ctypes, "CDLL", Library)
+    monkeypatch.setattr(memory.sys, "platform", "linux")
+    assert tell()
+    assert {name for name, _ in told} == {-1, -2, -4}
+    told.clear()
+    monkeypatch.setattr(memory.sys, "platform", "darwin")
+    assert not tell()
+    monkeypatch.setattr(memory.sys, "platform", "linux")
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: object())  # musl has no mallopt
+    assert not tell()
+    assert not told

@@ -213,3 +213,11 @@ def test_a_recipe_cannot_be_changed_once_built():
         recipe.training.steps = 5
     with pytest.raises(ValidationError, match="frozen"):
         recipe.name = "other"
+
+
+def test_float16_is_refused_with_what_there_is():
+    """On a processor a 4096³ product in float16 takes minutes; bfloat16 has float32's range."""
+    with pytest.raises(RecipeError, match="precision") as refused:
+        load_recipe("quick", ["training.precision=float16"])
+    assert "bfloat16" in str(refused.value)
+    assert "float32" in str(refused.value)

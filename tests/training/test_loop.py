@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shlex
 import shutil
 from collections.abc import Callable
@@ -10,9 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from septum.errors import Interrupted, RunFolderError
+from septum.errors import Interrupted, RunFolderError, SaveError
 from septum.images.files import Image, read_image, write_image
+from septum.memory import peak_memory
 from septum.recipe import Recipe
 from septum.training import step_graph
 from septum.training.job import Job
@@ -324,3 +328,21 @@ def test_a_run_is_saved_between_validations_too(
     saved = RunFolder(tmp_path / "run").load_state()
     assert saved is not None
     assert saved[1]["step"] == 5
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_the_first_step(
+    squares: Path, tmp_path: Path, tiny: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
+    with pytest.raises(SaveError, match=r"run: cannot be made a run's folder: Permission denied"):
+        train(squares, tmp_path / "run", tiny())
+    assert not list((tmp_path / "run").iterdir())
+
+
+def test_the_last_line_says_what_memory_it_took(
+    squares: Path, tmp_path: Path, tiny: Callable[..., Recipe], capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = peak_memory(torch.device("cpu"))
+    train(squares, tmp_path / "run", tiny())
+    (said,) = re.findall(r"finished .* peak memory ([\d.]+) GB", capfd.readouterr().err)
+    assert before - 0.1e9 < float(said) * 1e9 < peak_memory(torch.device("cpu")) + 0.1e9

@@ -98,6 +98,28 @@ def test_a_rank_that_dies_ends_the_run_in_words_and_one_rank_can_go_on(
     assert_close(train(squares, run.path, resume=True), train(squares, tmp_path / "one", recipe))
 
 
+@pytest.mark.slow
+def test_an_interrupted_launcher_saves_and_more_ranks_go_on(
+    squares: Path, tmp_path: Path, tiny: Callable[..., Recipe]
+) -> None:
+    changes = ("training.steps=120", "training.validate_every=120", "training.batch=3")
+    recipe = tiny(*changes, "training.learning_rate=0.0005", "training.save_seconds=600")
+    file, run = tmp_path / "recipe.toml", RunFolder(tmp_path / "many")
+    file.write_text(dump_recipe(recipe), "utf-8")
+    process = torchrun(2, "train", squares, "--out", run.path, "--recipe", file)
+    end = time.monotonic() + PATIENCE
+    while len(run.history()) < 2 and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=PATIENCE)
+    assert said.count("everything is saved; go on with") >= 1, said
+    process = torchrun(3, "train", squares, "--out", run.path, "--resume")
+    _, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, said
+    assert "resuming at step 0" not in said
+    assert_close(run, train(squares, tmp_path / "one", recipe))
+
+
 def pid_of_rank(rank: int, launcher: int) -> int:
     """The process of that rank among the children of torchrun."""
     children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
