@@ -45,6 +45,7 @@ ROWS = {
     "border": Row("training_border.py"),
     "step": Row("training_steps.py", ("blog-2018", "same network", *NETWORKS)),
     "step-paper": Row("training_steps.py", ("paper-2015", "same network")),
+    "compile": Row("training_compile.py", ("default",)),
     "waiting": Row("training_waiting.py", ("quick", "default")),
 }
 PEERS = (
@@ -117,7 +118,7 @@ def print_tables() -> None:
     sys.path.insert(0, str(ROOT / "docs"))
     from tables import TABLES
 
-    for name in ("training-ratios", "training-waiting", "training-goals"):
+    for name in ("training-ratios", "training-waiting", "training-compile", "training-goals"):
         print(f"\n{TABLES[name]()}")
 
 

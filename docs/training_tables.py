@@ -9,7 +9,7 @@ Load = Callable[[str], dict[str, Any] | None]
 
 AUGMENTATION, BORDER = "training-augmentation", "training-border"
 STEP, PAPER = "training-step", "training-step-paper"
-WAITING = "training-waiting"
+WAITING, COMPILE = "training-waiting", "training-compile"
 OURS = {"septum, linear": "linear", "septum, cubic": "cubic"}
 WAYS = ("constant tile", "in line", "a thread ahead")
 EDT = ("edt, two nearest", "edt, two nearest, 2 threads")
@@ -123,6 +123,25 @@ def waiting(load: Load) -> str:
         lines.append(
             f"| `{recipe}` | {still * 1e3:.0f} ms | {line * 1e3:.0f} ms ({case['waiting']:+.1%}) "
             f"| {ahead * 1e3:.0f} ms ({case['waiting_ahead']:+.1%}) |"
+        )
+    return "\n".join([*lines, "", _note(result)])
+
+
+def compiled(load: Load) -> str:
+    """Steps with and without torch.compile, and after how many its warm-up has paid."""
+    lines = ["| recipe | as it is | compiled | first compiled step | pays after |"]
+    lines.append("|---|---|---|---|---|")
+    result = load(COMPILE)
+    if result is None:
+        return "\n".join([*lines, "| not yet run | | | | |"])
+    for recipe, case in result["numbers"].items():
+        if "warm_up_seconds" not in case:
+            continue
+        plain, fast = (case["seconds"][way]["median"] for way in ("as it is", "compiled"))
+        warm = case["warm_up_seconds"]
+        steps = f"{warm / (plain - fast):.0f} steps" if fast < plain else "never"
+        lines.append(
+            f"| `{recipe}` | {plain * 1e3:.0f} ms | {fast * 1e3:.0f} ms | {warm:.0f} s | {steps} |"
         )
     return "\n".join([*lines, "", _note(result)])
 
