@@ -13,13 +13,14 @@ from septum.annotation.labels import IGNORE, LabelMeaning, to_target
 from septum.annotation.pairs import Annotated
 from septum.augment.deform import Deformation, moved, source_window
 from septum.images.intensity_range import IntensityRange
-from septum.training.windows import StoredWindow, glimpse, spread_windows
+from septum.training.windows import WINDOW_PIXELS, StoredWindow, glimpse, spread_windows
 
 PLACED_PIXELS = 2**18
 """So many object pixels of an image are looked at to find places in its objects."""
 
-PLACED_WINDOWS = 8
-"""Windows of a large image left in its file that are."""
+PLACED_WINDOWS = ((4, 2**18), (8, WINDOW_PIXELS))
+"""Windows of a large image left in its file, and their pixels; the larger ones if the others hold
+no object."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,13 +77,16 @@ class StoredTrainingImage:
     @functools.cached_property
     def places(self) -> list[Int32[np.ndarray, "n d"]]:
         """As of ``TrainingImage``; of a large image, the objects of a few windows of it."""
-        found: dict[int, list[np.ndarray]] = {}
-        for part in spread_windows([self.window], 1, PLACED_WINDOWS):
-            image = prepare_image(part.read(), self.meaning, self.intensity)
-            corner = 0 if part.box is None else np.array([side.start for side in part.box])
-            for points in image.places:
-                value = int(image.classes_S[tuple(points[0])])
-                found.setdefault(value, []).append((points + corner).astype(np.int32))
+        for count, pixels in PLACED_WINDOWS:
+            found: dict[int, list[np.ndarray]] = {}
+            for part in spread_windows([self.window], 1, count, pixels):
+                maps = to_target(part.labels_S, self.meaning, part.name)
+                corner = 0 if part.box is None else np.array([side.start for side in part.box])
+                for points in object_places(*maps):
+                    value = int(maps[0][tuple(points[0])])
+                    found.setdefault(value, []).append((points + corner).astype(np.int32))
+            if found:
+                break
         return [np.concatenate(found[value]) for value in sorted(found)]
 
     def around(

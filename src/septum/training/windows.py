@@ -98,25 +98,26 @@ def glimpse(item: Annotated | StoredWindow) -> Annotated:
 
 
 def spread_windows(
-    windows: Sequence[StoredWindow], count: int, each: int = 1
+    windows: Sequence[StoredWindow], count: int, each: int = 1, pixels: int | None = None
 ) -> list[StoredWindow]:
     """At most ``count`` images, evenly spread, and of large ones ``each`` windows at random places.
 
-    The places depend on the images' names alone. No window has more than ``WINDOW_PIXELS``.
+    The places depend on the images' names alone. Large are those of more than ``WINDOW_PIXELS``;
+    no window of theirs has more than ``pixels`` (None: as many).
     """
     chosen = [
         windows[round(place)]
         for place in np.linspace(0, len(windows) - 1, min(count, len(windows)))
     ]
-    return [part for window in chosen for part in _parts(window, each)]
+    return [part for window in chosen for part in _parts(window, each, pixels)]
 
 
-def _parts(window: StoredWindow, count: int) -> list[StoredWindow]:
+def _parts(window: StoredWindow, count: int, pixels: int | None = None) -> list[StoredWindow]:
     extents = window.extents
     if math.prod(extents) <= WINDOW_PIXELS:
         return [window]
     assert window.box is None, "a window is not cut again"
-    side = _side(extents)
+    side = _side(extents, pixels or WINDOW_PIXELS)
     seed = int.from_bytes(hashlib.sha256(window.name.encode()).digest()[:8], "big")
     rng = np.random.default_rng(seed)
     parts = []
@@ -131,9 +132,9 @@ def _parts(window: StoredWindow, count: int) -> list[StoredWindow]:
 
 
 @functools.cache
-def _side(extents: tuple[int, ...]) -> int:
-    """The side of the largest cube within ``WINDOW_PIXELS``, shorter axes taken whole."""
-    room, axes = float(WINDOW_PIXELS), len(extents)
+def _side(extents: tuple[int, ...], pixels: int) -> int:
+    """The side of the largest cube of so many pixels, shorter axes taken whole."""
+    room, axes = float(pixels), len(extents)
     for extent in sorted(extents):
         side = int(room ** (1 / axes) + 1e-9)
         if extent > side:
