@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from training_tables import compiled, goals, ratios, waiting
+from training_tables import compiled, goals, large_set, ratios, waiting
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = ("quick", "default", "blog-2018", "paper-2015")
@@ -99,6 +99,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "training-ratios": lambda: ratios(load),
     "training-waiting": lambda: waiting(load),
     "training-compile": lambda: compiled(load),
+    "large-set": lambda: large_set(load),
     "training-goals": lambda: goals(load),
 }
 

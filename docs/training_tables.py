@@ -146,6 +146,30 @@ def compiled(load: Load) -> str:
     return "\n".join([*lines, "", _note(result)])
 
 
+def large_set(load: Load) -> str:
+    """Training on a set that stays in its files."""
+    lines = ["| what | measured |", "|---|---|"]
+    result = load("large-set")
+    if result is None:
+        return "\n".join([*lines, "| not yet run | |"])
+    numbers = result["numbers"]
+    still = numbers["constant_tile_step_seconds"] * 1e3
+    rows = {
+        "pixels, images and labels": f"{numbers['pixels'] / 1e9:.0f} billion",
+        "until the first step": f"{numbers['seconds_to_open']:.0f} s",
+        "memory at most": f"{numbers['peak_rss_bytes'] / 1e9:.2f} GB",
+        "step of `quick` on a constant tile": f"{still:.0f} ms",
+        "on tiles drawn anywhere": f"{numbers['step_seconds'] * 1e3:.0f} ms "
+        f"({numbers['waiting']:+.0%})",
+        "half of them around objects, each plane seen for the first time": (
+            f"{numbers['object_centred_step_seconds'] * 1e3:.0f} ms "
+            f"({numbers['object_centred_waiting']:+.0%})"
+        ),
+    }
+    lines += [f"| {what} | {value} |" for what, value in rows.items()]
+    return "\n".join([*lines, "", _note(result)])
+
+
 def _recipes(result: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     return [(name, case) for name, case in result["numbers"].items() if "waiting" in case]
 
