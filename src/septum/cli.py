@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from septum import __version__
-from septum.errors import RankError, SeptumError
+from septum.errors import InputError, RankError, SeptumError
 
 if TYPE_CHECKING:
     from septum.prediction.files import Written
@@ -96,7 +97,21 @@ def predict(
         typer.Option(min=0.0, max=1.0, help="Object probability. Without: the model's own."),
     ] = None,
     precision: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16.")] = None,
-    format_: Annotated[str, typer.Option("--format", help="tif or png.")] = "tif",
+    format_: Annotated[str, typer.Option("--format", help="tif, png or zarr.")] = "tif",
+    probability: Annotated[
+        str, typer.Option(help="Type of the probabilities: uint8, float16 or float32.")
+    ] = "float32",
+    instances: Annotated[
+        bool, typer.Option("--instances", help="Number the objects, and measure them.")
+    ] = False,
+    seeds: Annotated[
+        float | None, typer.Option(help="Divide objects at cores of a higher probability.")
+    ] = None,
+    minimum: Annotated[int, typer.Option(min=0, help="Fewest pixels of an object.")] = 0,
+    fill: Annotated[int, typer.Option(min=0, help="Fill holes of at most so many pixels.")] = 0,
+    memory: Annotated[
+        str | None, typer.Option(help="What the program may take, such as 2GB.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace results of the same name.")] = False,
     device: Device = "auto",
 ) -> None:
@@ -104,7 +119,19 @@ def predict(
     from septum.prediction.files import Options, predict_files
 
     options = Options(
-        tile, orientations, precision, threshold, device, f".{format_.lstrip('.')}", overwrite
+        tile=tile,
+        orientations=orientations,
+        precision=precision,
+        threshold=threshold,
+        device=device,
+        suffix=f".{format_.lstrip('.')}",
+        overwrite=overwrite,
+        memory=None if memory is None else _bytes(memory),
+        probability=probability,
+        instances=instances,
+        seeds=seeds,
+        minimum=minimum,
+        fill=fill,
     )
     start, pixels, files = time.monotonic(), 0, 0
     for written in predict_files(model, images, out, options, _watch()):
@@ -208,6 +235,14 @@ def _fail(message: str, status: int) -> NoReturn:
     sys.exit(status)
 
 
+def _bytes(text: str) -> int:
+    """``2GB``, ``800 MB``, or a number of bytes."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", text.strip(), re.IGNORECASE)
+    if found is None:
+        raise InputError(f"--memory {text}: give a size such as 2GB or 800MB")
+    return int(float(found[1]) * 1000 ** " KMGT".index(found[2].upper() or " "))
+
+
 def _watch() -> Callable[[int, int], None]:
     """Say every few seconds how far a long prediction is, with the time left."""
     start = shown = time.monotonic()
@@ -236,6 +271,7 @@ def _watch() -> Callable[[int, int], None]:
 def _print_written(written: Written) -> None:
     rate = written.pixels / written.seconds / 1e6
     names = ", ".join(path.name for path in written.files)
-    print(f"{written.source.name} → {names} ({rate:.2f} megapixels/s)")
+    count = "" if written.objects is None else f"{written.objects} objects, "
+    print(f"{written.source.name} → {names} ({count}{rate:.2f} megapixels/s)")
     if written.doubt:
         print(f"septum: {written.source}: {written.doubt}", file=sys.stderr)

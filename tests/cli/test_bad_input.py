@@ -304,7 +304,11 @@ def test_an_illegal_prediction_tile(predict_refused: Refused, cells: Path) -> No
 @pytest.mark.parametrize(
     ("options", "parts"),
     [
-        (("--format", "jpg"), ("--format jpg", "tif or png")),
+        (("--format", "jpg"), ("--format jpg", "tif, png or zarr")),
+        (("--probability", "int8"), ("--probability int8", "uint8, float16 or float32")),
+        (("--memory", "much"), ("--memory much", "2GB")),
+        (("--memory", "1MB"), ("--memory", "give more")),
+        (("--seeds", "0.9"), ("--seeds", "--instances")),
         (("--orientations", "3"), ("--orientations 3", "1 or 8")),
         (("--precision", "half"), ("--precision half", "float32")),
         (("--device", "cuda:7"), ("cuda:7", "--device cpu")),
@@ -400,7 +404,7 @@ def test_results_that_exist_are_kept_unless_overwrite_says_so(
 def test_a_stack_as_png_is_refused_before_it_is_predicted(
     predict_refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("septum.prediction.files.predict_whole", None)
+    monkeypatch.setattr("septum.prediction.outputs.predict_into", None)
     write_image(tmp_path / "stack.tif", Image(np.zeros((3, 9, 9), np.uint8), "ZYX"))
     predict_refused(
         (tmp_path / "stack.tif", "ZYX", "--format tif"), tmp_path / "stack.tif", "--format", "png"

@@ -14,8 +14,9 @@ from septum.images.files import read_image, write_image
 from septum.images.image import Image
 from septum.images.intensity_range import IntensityRange
 from septum.model import Model, build_network, save_model
-from septum.prediction.files import Options, find_doubt, predict_files, predict_whole
+from septum.prediction.files import Options, find_doubt, predict_files
 from septum.prediction.overlap_tile import Predictor, predict_probabilities, prepare
+from septum.prediction.streaming import predict_whole
 from septum.recipe import Network, Recipe, Training
 
 

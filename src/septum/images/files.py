@@ -15,6 +15,7 @@ from septum.atomic_file import replace_file
 from septum.errors import ImageFileError, InputError, SaveError
 from septum.images.image import Image
 from septum.images.tiff import RGB, drop_alpha, read_tiff, write_tiff
+from septum.images.zarr_store import is_zarr
 
 __all__ = [
     "SUFFIXES",
@@ -120,13 +121,16 @@ def image_files(folder: Path | str) -> list[Path]:
 def expand_inputs(paths: Iterable[Path | str]) -> list[Path]:
     """Files, folders and glob patterns as one list of image files, each once, in the order given.
 
-    A folder stands for the image files directly in it. Raises InputError naming a path that does
-    not exist or a pattern or folder that holds no image, ImageFileError for an unknown type.
+    A folder stands for the image files directly in it, but an OME-Zarr image is one. Raises
+    InputError naming a path that does not exist or a pattern or folder that holds no image,
+    ImageFileError for an unknown type.
     """
     found: dict[Path, None] = {}
     for given in paths:
         path = Path(given)
-        if path.is_dir():
+        if path.is_dir() and is_zarr(path):
+            files = [path]
+        elif path.is_dir():
             files = image_files(path)
             if not files:
                 raise InputError(f"{path}: no image files in this folder; known: {_known()}")
@@ -136,7 +140,11 @@ def expand_inputs(paths: Iterable[Path | str]) -> list[Path]:
             files = [path]
         elif glob.has_magic(str(given)):
             matches = (Path(match) for match in glob.glob(str(given), recursive=True))
-            files = [m for m in matches if m.suffix.lower() in SUFFIXES and m.is_file()]
+            files = [
+                m
+                for m in matches
+                if (m.suffix.lower() in SUFFIXES and m.is_file()) or (m.is_dir() and is_zarr(m))
+            ]
             files.sort(key=lambda file: natural_key(str(file)))
             if not files:
                 raise InputError(f"{given}: no image file matches this pattern; known: {_known()}")

@@ -19,7 +19,7 @@ from septum.images.zarr_store import is_zarr, open_zarr
 ORIENTATION = 0x0112
 """The EXIF tag; from 5 on, rows are columns."""
 
-__all__ = ["Box", "Regions", "StoredImage", "StoredStack", "load_image", "open_image"]
+__all__ = ["Box", "Regions", "StoredImage", "StoredStack", "hold_image", "load_image", "open_image"]
 
 
 @runtime_checkable
@@ -163,7 +163,11 @@ def open_image(path: Path | str, labels: bool = False) -> StoredImage:
 def load_image(path: Path | str, labels: bool = False) -> StoredImage:
     """As `open_image`, but all pixels are read at once. Raises ImageFileError as `read_image`."""
     path = Path(path)
-    image = open_image(path).read() if is_zarr(path) else read_image(path, labels)
+    return hold_image(open_image(path).read() if is_zarr(path) else read_image(path, labels))
+
+
+def hold_image(image: Image) -> StoredImage:
+    """An image in memory, to be read by region like those in files."""
     return _stored(image.header, MemoryRegions(image.array))
 
 

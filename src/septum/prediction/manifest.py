@@ -1,0 +1,83 @@
+"""Which tiles of a store are written: so that a command that is run again does no tile twice."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from septum.errors import SaveError
+from septum.images.zarr_writer import saving
+
+NAME = ".septum-progress.jsonl"
+FINISHED = "finished"
+
+
+class Manifest:
+    """A file in the store: one line that says what is computed, then the numbers of tiles done.
+
+    ``done``: those numbers. ``finished``: all that follows the last tile is done as well. A line
+    that a killed process left half-written is ignored. Raises SaveError if the store was begun with
+    another model, image or setting: its tiles would not fit each other.
+    """
+
+    def __init__(self, store: Path, identity: dict[str, Any]) -> None:
+        self.path = store / NAME
+        self.done: set[int] = set()
+        self.finished = False
+        begun = _lines(self.path)
+        if not begun:
+            self._append(identity, "w")
+            return
+        other = [key for key in identity if begun[0].get(key) != identity[key]]
+        if other:
+            raise SaveError(
+                f"{store}: was begun with another {', '.join(other)}; add --overwrite to start it "
+                "anew, or choose another --out"
+            )
+        for line in begun[1:]:
+            self.done.update(line.get("tiles", ()))
+            self.finished |= bool(line.get(FINISHED))
+
+    def add(self, numbers: Iterable[int]) -> None:
+        """These tiles are in the store. On the disk (fsync) when this returns."""
+        numbers = list(numbers)
+        self.done.update(numbers)
+        if numbers:
+            self._append({"tiles": numbers})
+
+    def finish(self) -> None:
+        """All is in the store."""
+        self.finished = True
+        self._append({FINISHED: True})
+
+    def _append(self, record: dict[str, Any], mode: str = "a") -> None:
+        with saving(self.path), self.path.open(mode, encoding="utf-8") as file:
+            # A line of its own, also after one that was cut short.
+            file.write(("\n" if mode == "a" else "") + json.dumps(record))
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def is_finished(store: Path) -> bool | None:
+    """Whether a store holds all results; None if it is no store of `septum predict`."""
+    lines = _lines(store / NAME)
+    return any(line.get(FINISHED) for line in lines) if lines else None
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    found = []
+    try:
+        text = path.read_text("utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    for line in text.splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict):
+            found.append(record)
+    return found

@@ -1,0 +1,254 @@
+"""The files that `septum predict` leaves for an image: planned, computed, written."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from septum.errors import InputError, SaveError
+from septum.images.files import write_image
+from septum.images.image import Image, ImageHeader
+from septum.images.stored import StoredImage
+from septum.images.tiff_writer import write_tiff_by_tile
+from septum.prediction.instances import Separation, label_objects_by_block
+from septum.prediction.manifest import Manifest, is_finished
+from septum.prediction.objects import ObjectTable, measure_objects, write_objects
+from septum.prediction.overlap_tile import Predictor
+from septum.prediction.results import (
+    ProbabilityType,
+    Results,
+    nbytes,
+    result_headers,
+    results_in_memory,
+    results_in_store,
+)
+from septum.prediction.streaming import Watch, chunk_extent, plan_tiles, predict_into
+
+HELD_BYTES = 256 << 20
+"""Results up to this size wait in memory to be written as TIFF; larger ones in a hidden store."""
+LABEL_BLOCK = 2048
+"""Pixels an axis, at most, that are numbered and measured at once; in 3D 256."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """What will be written for one input: a file for each kind of result, or one store."""
+
+    suffix: str
+    paths: dict[str, Path]
+    store: Path | None
+    overwrite: bool = False
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What the user will find."""
+        if self.store is None:
+            return tuple(self.paths.values())
+        return (self.store, *(p for name, p in self.paths.items() if name == "objects"))
+
+
+def plan_outputs(
+    sources: Sequence[Path], out: Path, suffix: str, instances: bool, overwrite: bool
+) -> list[Output]:
+    """What will be written for each of ``sources``; nothing is touched yet.
+
+    Raises InputError for two inputs of one name, SaveError for outputs that are there already.
+    """
+    single = out.suffix.lower() == ".zarr"
+    if single and len(sources) > 1:
+        raise InputError(
+            f"{out}: one store for {len(sources)} images; name a folder, and --format zarr"
+        )
+    suffix = ".zarr" if single else suffix
+    folder = out.parent if single else out
+    planned: dict[str, Path] = {}
+    for source in sources:
+        if source.stem in planned:
+            raise InputError(
+                f"{source}: has the same name as {planned[source.stem]}, so their results would "
+                "overwrite each other; predict them into different folders"
+            )
+        planned[source.stem] = source
+    kinds = ["mask", "probability", *(["instances"] if instances else [])]
+    outputs = []
+    for stem in planned:
+        name = out.stem if single else stem
+        store = folder / f"{name}.zarr" if suffix == ".zarr" else None
+        paths = {} if store else {kind: folder / f"{name}.{kind}{suffix}" for kind in kinds}
+        if instances:
+            paths["objects"] = folder / f"{name}.objects.csv"
+        outputs.append(Output(suffix, paths, store, overwrite))
+    _check_room(outputs, overwrite)
+    return outputs
+
+
+def make_folder(outputs: Sequence[Output]) -> None:
+    """The folder that ``outputs`` go to. Raises SaveError."""
+    folder = outputs[0].files[0].parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SaveError(f"{folder}: cannot be made: {error.strerror}") from error
+
+
+def _check_room(outputs: Sequence[Output], overwrite: bool) -> None:
+    present = []
+    for output in outputs:
+        if output.store is not None and output.store.exists():
+            finished = is_finished(output.store)
+            if finished is None and any(output.store.iterdir()):
+                raise SaveError(
+                    f"{output.store}: is no store of septum predict; choose another --out"
+                )
+            if finished:
+                present.append(output.store)  # one that was begun is gone on with
+        present += [path for path in output.paths.values() if path.exists()]
+    if present and not overwrite:
+        raise SaveError(
+            f"{present[0]}: exists already ({len(present)} such files); add --overwrite or choose "
+            "another --out"
+        )
+
+
+def write_outputs(
+    output: Output,
+    image: StoredImage,
+    predictor: Predictor,
+    threshold: float,
+    probability: ProbabilityType,
+    separation: Separation | None,
+    watch: Watch,
+) -> int | None:
+    """Predict ``image`` and write ``output``; how many objects there are, if that was asked for.
+
+    Raises InputError, ImageFileError, SaveError.
+    """
+    if output.suffix == ".png":
+        _check_single_plane(image.header)
+    headers = result_headers(image.header, predictor.classes, probability, separation is not None)
+    store = output.store
+    if store is not None and output.overwrite and is_finished(store) is not None:
+        shutil.rmtree(store)
+    if store is None and nbytes(headers) > HELD_BYTES:
+        first = next(iter(output.paths.values()))
+        store = first.with_name(f".{first.name.split('.mask.')[0]}.predicting.zarr")
+    if store is None:
+        next(plan_tiles(predictor, image))  # which checks the image
+        results, chunk, manifest = results_in_memory(headers), 1, None
+    else:
+        chunk = chunk_extent(predictor.footprint, predictor.tile, predictor.dimensions)
+        next(plan_tiles(predictor, image, chunk))
+        results = results_in_store(headers, store, chunk, predictor.dimensions)
+        manifest = Manifest(store, _identity(image, predictor, threshold, probability))
+    predict_into(predictor, image, results, threshold, chunk, manifest, watch)
+    tables = None
+    if separation is not None:
+        tables = _number_objects(image, predictor.dimensions, results, separation)
+        write_objects(output.paths["objects"], tables)
+    if output.store is not None:
+        results.finish()
+        assert manifest is not None
+        manifest.finish()
+    else:
+        _write_files(output, results)
+        if store is not None:
+            shutil.rmtree(store)
+    return None if tables is None else sum(len(table.id_N) for table in tables.values())
+
+
+def _identity(
+    image: StoredImage, predictor: Predictor, threshold: float, probability: str
+) -> dict[str, Any]:
+    """What must be the same for tiles to fit each other."""
+    digest = hashlib.sha256()
+    for name, value in predictor.network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.cpu().float().contiguous().numpy().tobytes())
+    state = image.source.stat() if image.source is not None else None
+    return {
+        "model": digest.hexdigest(),
+        "image": [str(image.source), state.st_size if state else 0, image.axes, [*image.shape]],
+        "tile": predictor.tile,
+        "precision": str(predictor.dtype),
+        "orientations": predictor.orientations,
+        "threshold": threshold,
+        "probability": probability,
+    }
+
+
+def _number_objects(
+    image: StoredImage, dimensions: int, results: Results, separation: Separation
+) -> dict[str, ObjectTable]:
+    tables = {}
+    side = LABEL_BLOCK if dimensions == 2 else LABEL_BLOCK // 8
+    for suffix, stack in image.stacks(dimensions):
+        axes = zip(image.axes, stack.index, strict=True)
+        place = {axis: number for axis, number in axes if isinstance(number, int)}
+        instances = results.part("instances", place)
+        block = [min(side, extent) for extent in instances.shape]
+        probability = results.part("probability", place)
+        classes = label_objects_by_block(probability, instances, separation, block)
+        size = None if image.pixel_size is None else image.pixel_size[-dimensions:]
+        tables[suffix] = measure_objects(
+            instances, _Grey(stack), classes, block, size, image.channel_names
+        )
+    return tables
+
+
+class _Grey:
+    """A stack read like an array (C, *S)."""
+
+    def __init__(self, stack: Any) -> None:
+        self._stack = stack
+        self.shape: tuple[int, ...] = (stack.channels, *stack.extents)
+        self.dtype: np.dtype[Any] = np.dtype(stack.dtype)
+
+    def __getitem__(self, index: tuple[slice, ...]) -> Any:
+        return self._stack.read(tuple(index[1:]))[index[0]]
+
+
+def _write_files(output: Output, results: Results) -> None:
+    for name in ("mask", *(name for name in results.headers if name != "mask")):
+        header, array = results.headers[name], results.arrays[name]
+        if output.suffix != ".png" and results.store is not None:
+            write_tiff_by_tile(output.paths[name], array, header)
+            continue
+        image = Image(np.asarray(array[...]), *_about(header))
+        if output.suffix == ".png":
+            image = _for_png(name, image)
+        write_image(output.paths[name], image)
+
+
+def _about(header: ImageHeader) -> tuple[Any, ...]:
+    return header.axes, header.pixel_size, header.channel_names, header.source
+
+
+def _for_png(name: str, image: Image) -> Image:
+    """Of probabilities that of not being background, as 8 bits; of instances, 16 bits."""
+    if name == "probability":
+        background = image.array[0].astype(np.float32)
+        if image.array.dtype == np.uint8:
+            background /= 255
+        return Image(np.rint((1 - background) * 255).astype(np.uint8), "YX")
+    if name == "instances":
+        if image.array.max(initial=0) > np.iinfo(np.uint16).max:
+            raise SaveError(
+                f"{image.source}: {image.array.max()} objects, and PNG numbers 65,535 at most; use "
+                "--format tif"
+            )
+        return Image(image.array.astype(np.uint16), "YX")
+    return image
+
+
+def _check_single_plane(header: ImageHeader) -> None:
+    if header.axes.replace("C", "") != "YX":
+        raise InputError(
+            f"{header.source}: is a stack (axes {header.axes}), and PNG holds single planes; use "
+            "--format tif"
+        )

@@ -1,0 +1,140 @@
+"""One image through the network, tile by tile: read ahead, written behind, never held whole."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from septum.geometry import Footprint, Tile, tile_grid
+from septum.images.image import Image
+from septum.images.stored import StoredImage, StoredStack, hold_image
+from septum.prediction.manifest import Manifest
+from septum.prediction.overlap_tile import Predictor, check_image, predict_windows
+from septum.prediction.results import Place, Results, result_headers, results_in_memory
+
+LARGEST_CHUNK = {2: 512, 3: 64}
+"""Pixels an axis, by the number of spatial axes that a tile has."""
+WRITTEN_BEHIND = 2
+"""Tiles that wait to be written at most."""
+RECORDED_EVERY = 1.0
+"""Seconds between two entries in the manifest: what a killed process computes again."""
+
+Watch = Callable[[int, int], None]
+"""``watch(done, total)`` hears of pixels."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """One tile of one plane or volume; ``number`` counts through the whole image."""
+
+    number: int
+    place: Place
+    stack: StoredStack
+    tile: Tile
+
+
+def chunk_extent(footprint: Footprint, tile: int, dimensions: int) -> int:
+    """Extent of the chunks of a store: a power of two, such that a tile can write whole ones."""
+    chunk = footprint.stride
+    while 2 * chunk <= min(LARGEST_CHUNK[dimensions], footprint.core_extent(tile)):
+        chunk *= 2
+    return chunk
+
+
+def plan_tiles(predictor: Predictor, image: StoredImage, chunk: int = 1) -> Iterator[Work]:
+    """All tiles of all planes (volumes, of a 3D model) of ``image``, in order.
+
+    Raises InputError if the channels or axes are not the model's, ImageFileError for an image
+    without Z if the model is 3D.
+    """
+    numbers = itertools.count()
+    for _, stack in image.stacks(predictor.dimensions):
+        check_image(predictor, stack)
+        axes = zip(image.axes, stack.index, strict=True)
+        place = {axis: number for axis, number in axes if isinstance(number, int)}
+        for tile in tile_grid(stack.extents, predictor.tile, predictor.footprint, chunk):
+            yield Work(next(numbers), place, stack, tile)
+
+
+def predict_into(
+    predictor: Predictor,
+    image: StoredImage,
+    results: Results,
+    threshold: float,
+    chunk: int = 1,
+    manifest: Manifest | None = None,
+    watch: Watch = lambda done, total: None,
+) -> None:
+    """Compute the tiles of ``image`` that ``manifest`` does not have, and write them.
+
+    While the network computes, one thread reads the next tile and one writes those before.
+    Raises what reading and writing raise.
+    """
+    planned = plan_tiles(predictor, image, chunk)
+    known = manifest.done if manifest is not None else set()
+    todo: list[Work] = []
+    total = done = 0
+    for work in planned:
+        total += _pixels(work.tile)
+        if work.number in known:
+            done += _pixels(work.tile)
+        else:
+            todo.append(work)
+    written: list[int] = []
+    recorded = time.monotonic()
+    behind = deque[tuple[Work, Future[int]]]()
+
+    def settle(most: int) -> None:
+        nonlocal done, recorded
+        while len(behind) > most:
+            work, future = behind.popleft()
+            done += future.result()
+            written.append(work.number)
+            watch(done, total)
+        if manifest is not None and time.monotonic() - recorded > RECORDED_EVERY:
+            manifest.add(written)
+            written.clear()
+            recorded = time.monotonic()
+
+    found = predict_windows(predictor, ((work.stack, work.tile) for work in todo))
+    with ThreadPoolExecutor(1, thread_name_prefix="septum-write") as writer:
+        try:
+            for work, probability_KT in zip(todo, found, strict=True):
+                future = writer.submit(
+                    results.write, work.place, work.tile, probability_KT, threshold
+                )
+                behind.append((work, future))
+                settle(WRITTEN_BEHIND)
+        finally:
+            try:
+                settle(0)
+            finally:
+                if manifest is not None:
+                    manifest.add(written)
+
+
+def predict_whole(
+    predictor: Predictor, image: Image, threshold: float, watch: Watch = lambda done, total: None
+) -> tuple[Image, Image]:
+    """Mask (uint8 class ids) and probabilities (float32, axis C one entry a class) of an image.
+
+    The image may have any axes that the model's dimensions allow: stacks are taken plane by plane
+    by a 2D model, volume by volume by a 3D one. Raises InputError, ImageFileError.
+    """
+    headers = result_headers(image.header, predictor.classes, "float32", False)
+    results = results_in_memory(headers)
+    predict_into(predictor, hold_image(image), results, threshold, watch=watch)
+    mask, probability = (
+        Image(results.arrays[n], h.axes, h.pixel_size, h.channel_names, h.source)
+        for n, h in ((n, headers[n]) for n in ("mask", "probability"))
+    )
+    return mask, probability
+
+
+def _pixels(tile: Tile) -> int:
+    return math.prod(stop - start for start, stop in tile.write)

@@ -1,0 +1,280 @@
+"""What `septum predict` leaves is the same in memory, in a store, and after a kill."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from septum.annotation.labels import LabelMeaning
+from septum.errors import InputError, SaveError
+from septum.images.files import read_image, write_image
+from septum.images.image import Image, ImageHeader
+from septum.images.intensity_range import IntensityRange
+from septum.images.stored import open_image
+from septum.images.zarr_writer import create_image, is_whole_chunks
+from septum.model import Model, build_network, save_model
+from septum.prediction import outputs, streaming
+from septum.prediction.files import Options, predict_files
+from septum.prediction.instances import Separation, label_objects
+from septum.prediction.manifest import NAME, Manifest, is_finished
+from septum.prediction.overlap_tile import prepare
+from septum.prediction.results import Results, result_headers
+from septum.prediction.streaming import chunk_extent, plan_tiles, predict_whole
+from septum.recipe import Network, Recipe, Training
+
+SIZE = {"YX": (0.5, 0.5), "ZYX": (2.0, 0.5, 0.5)}
+
+
+def small_model(channels=1, dimensions=2, classes=2):
+    torch.manual_seed(1)
+    section = Network(width=2, depth=1, dropout=0, padding="same", dimensions=dimensions)
+    recipe = Recipe(network=section, training=Training(steps=1, precision="float32"))
+    kind = "binary" if classes == 2 else "classes"
+    return Model(
+        build_network(section, channels, classes),
+        recipe,
+        LabelMeaning(kind, tuple(range(classes))),
+        IntensityRange((100.0,) * channels, (50.0,) * channels),
+        channels,
+    )
+
+
+def balanced(model, image):
+    """The threshold that half of the pixels exceed."""
+    return float(np.median(predict_whole(prepare(model), image, 0.5)[1].array[..., 1, :, :]))
+
+
+def noise(axes, shape):
+    """Smooth enough to have objects."""
+    rng = np.random.default_rng(0)
+    array = rng.normal(100, 40, shape)
+    for axis in (-1, -2):
+        array = (array + np.roll(array, 1, axis) + np.roll(array, 2, axis)) / 1.7
+    spatial = "".join(axis for axis in axes if axis in "ZYX")
+    return Image(array.clip(0, 255).astype(np.uint8), axes, SIZE[spatial])
+
+
+def write_zarr(path, image):
+    """As OME-Zarr, in chunks that no tile fits."""
+    chunk = (20,) * len(image.spatial_axes)
+    array = create_image(path, image.header, chunk)
+    array[...] = image.array
+    return path
+
+
+def run(folder, source, out="out", **options):
+    settings = Options(**({"tile": 48} | options))
+    return list(predict_files(folder / "model.safetensors", [source], folder / out, settings))
+
+
+CASES = [("YX", (70, 91), 2), ("CYX", (2, 33, 70), 2), ("TCZYX", (2, 2, 3, 40, 50), 2)]
+CASES += [("ZYX", (30, 40, 34), 3), ("TZYX", (2, 20, 24, 35), 3)]
+
+
+@pytest.mark.parametrize(("axes", "shape", "dimensions"), CASES)
+def test_a_store_holds_what_files_hold_whatever_the_tile(tmp_path, axes, shape, dimensions):
+    image = noise(axes, shape)
+    save_model(tmp_path / "model.safetensors", small_model(image.channels, dimensions))
+    source = write_zarr(tmp_path / "in.zarr", image)
+    run(tmp_path, source)
+    probability = read_image(tmp_path / "out" / "in.probability.tif")
+    mask = read_image(tmp_path / "out" / "in.mask.tif")
+    expected = predict_whole(prepare(small_model(image.channels, dimensions)), image, 0.5)
+    np.testing.assert_allclose(probability.array, expected[1].array, atol=1e-5)
+    assert mask.axes == axes.replace("C", "")
+    (written,) = run(tmp_path, source, "store.zarr", tile=36)
+    assert [path.name for path in written.files] == ["store.zarr"]
+    stored = open_image(tmp_path / "store.zarr").read()
+    assert (stored.axes, stored.pixel_size) == (probability.axes, image.pixel_size)
+    assert stored.channel_names == ("class 0", "class 1")
+    np.testing.assert_allclose(stored.array, probability.array, atol=1e-5)
+    labels = open_image(tmp_path / "store.zarr" / "labels" / "mask").read()
+    near = np.abs(probability.array.take(1, probability.axes.index("C")) - 0.5) < 1e-4
+    assert ((labels.array == mask.array) | near).all()
+
+
+def test_tiles_of_a_store_write_whole_chunks(tmp_path):
+    model, image = small_model(), noise("YX", (300, 200))
+    predictor = prepare(model, tile=80)
+    chunk = chunk_extent(predictor.footprint, predictor.tile, 2)
+    assert chunk == 64
+    headers = result_headers(image.header, 2, "float32", False)
+    array = create_image(tmp_path / "a.zarr", headers["probability"], (chunk, chunk))
+    tiles = list(plan_tiles(predictor, open_image(write_zarr(tmp_path / "b.zarr", image)), chunk))
+    assert len(tiles) == 20
+    assert all(is_whole_chunks(array, (slice(0, 2), *work.tile.write_slices)) for work in tiles)
+    assert [work.number for work in tiles] == list(range(20))
+
+
+def contents(folder):
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != NAME)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def stop_after(monkeypatch, count):
+    """Writing fails, as if the process had been killed, after so many tiles; tiles written."""
+    usual, written = Results.write, []
+
+    def write(self, *arguments):
+        if len(written) >= count:
+            raise KeyboardInterrupt
+        written.append(arguments[1].write)
+        return usual(self, *arguments)
+
+    monkeypatch.setattr(Results, "write", write)
+    return written
+
+
+@pytest.mark.parametrize("suffix", [".zarr", ".tif"])
+@pytest.mark.parametrize("count", [0, 1, 7])
+def test_a_run_that_was_stopped_goes_on_to_the_same_bytes(tmp_path, monkeypatch, suffix, count):
+    monkeypatch.setattr(outputs, "HELD_BYTES", 0)
+    save_model(tmp_path / "model.safetensors", small_model())
+    source = write_zarr(tmp_path / "in.zarr", noise("YX", (150, 170)))
+    run(tmp_path, source, "whole", suffix=suffix, instances=True)
+    with monkeypatch.context() as patch:
+        stop_after(patch, count)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, source, suffix=suffix, instances=True)
+    with monkeypatch.context() as patch:
+        again = stop_after(patch, 10**6)
+        run(tmp_path, source, suffix=suffix, instances=True)
+    assert len(set(again)) == len(again) == 30 - count
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    assert not list((tmp_path / "out").glob(".*"))
+    with pytest.raises(SaveError, match="exists already"):
+        run(tmp_path, source, suffix=suffix, instances=True)
+
+
+def test_tiles_of_another_setting_are_not_mixed_in(tmp_path, monkeypatch):
+    save_model(tmp_path / "model.safetensors", small_model())
+    source = write_zarr(tmp_path / "in.zarr", noise("YX", (150, 170)))
+    with monkeypatch.context() as patch:
+        stop_after(patch, 3)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, source, "a.zarr")
+    with pytest.raises(SaveError, match=r"another threshold; add --overwrite"):
+        run(tmp_path, source, "a.zarr", threshold=0.25)
+    run(tmp_path, source, "a.zarr", threshold=0.25, overwrite=True)
+    run(tmp_path, source, "b.zarr", threshold=0.25)
+    assert contents(tmp_path / "a.zarr") == {
+        name: data.replace(b'"b.zarr"', b'"a.zarr"')
+        for name, data in contents(tmp_path / "b.zarr").items()
+    }
+
+
+def test_a_folder_that_is_not_ours_is_not_touched(tmp_path):
+    save_model(tmp_path / "model.safetensors", small_model())
+    source = write_zarr(tmp_path / "in.zarr", noise("YX", (30, 30)))
+    before = contents(source)
+    for overwrite in (False, True):
+        with pytest.raises(SaveError, match="is no store of septum predict"):
+            run(tmp_path, source, "in.zarr", overwrite=overwrite)
+    assert contents(source) == before
+
+
+def test_a_line_cut_short_is_a_tile_not_done(tmp_path):
+    manifest = Manifest(tmp_path, {"model": "a"})
+    manifest.add([1, 2])
+    text = (tmp_path / NAME).read_text()
+    (tmp_path / NAME).write_text(text + '\n{"tiles": [3, 4')
+    again = Manifest(tmp_path, {"model": "a"})
+    assert again.done == {1, 2}
+    again.add([5])
+    assert Manifest(tmp_path, {"model": "a"}).done == {1, 2, 5}
+    assert is_finished(tmp_path) is False
+    again.finish()
+    assert is_finished(tmp_path) is True
+    with pytest.raises(SaveError, match="another model"):
+        Manifest(tmp_path, {"model": "b"})
+    assert is_finished(tmp_path / "none") is None
+
+
+@pytest.mark.parametrize("kind", ["uint8", "float16", "float32"])
+@pytest.mark.parametrize("suffix", [".zarr", ".tif"])
+def test_the_mask_and_the_objects_are_those_of_the_stored_probabilities(tmp_path, kind, suffix):
+    image, model = noise("YX", (90, 100)), small_model()
+    threshold = balanced(model, image)
+    save_model(tmp_path / "model.safetensors", model)
+    write_image(tmp_path / "a.tif", image)
+    options = {"suffix": suffix, "probability": kind, "threshold": threshold, "instances": True}
+    (written,) = run(tmp_path, tmp_path / "a.tif", minimum=5, fill=3, **options)
+    if suffix == ".zarr":
+        store = tmp_path / "out" / "a.zarr"
+        places = (store, store / "labels" / "mask", store / "labels" / "instances")
+        probability, mask, instances = (open_image(place).read().array for place in places)
+        assert probability.dtype == kind
+    else:
+        names = ("probability", "mask", "instances")
+        paths = (tmp_path / "out" / f"a.{name}.tif" for name in names)
+        probability, mask, instances = (read_image(path).array for path in paths)
+    real = probability / np.float32(255) if kind == "uint8" else probability.astype(np.float32)
+    assert np.array_equal(mask, real[1] > threshold)
+    expected, classes = label_objects(real, Separation(threshold, minimum=5, fill=3))
+    assert np.array_equal(instances, expected)
+    assert written.objects == len(classes) > 3
+    with (tmp_path / "out" / "a.objects.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["id"]) for row in rows] == list(range(1, len(classes) + 1))
+    assert [int(row["area_px"]) for row in rows] == np.bincount(expected.ravel())[1:].tolist()
+    assert float(rows[0]["area_um2"]) == pytest.approx(int(rows[0]["area_px"]) / 4)
+    inside = image.array[expected == 1]
+    assert float(rows[0]["mean_intensity"]) == pytest.approx(inside.mean())
+
+
+def test_objects_of_a_stack_are_numbered_in_each_plane(tmp_path):
+    image, model = noise("ZYX", (3, 40, 50)), small_model()
+    threshold = balanced(model, image)
+    save_model(tmp_path / "model.safetensors", model)
+    write_image(tmp_path / "a.tif", image)
+    run(tmp_path, tmp_path / "a.tif", threshold=threshold, instances=True)
+    instances = read_image(tmp_path / "out" / "a.instances.tif").array
+    with (tmp_path / "out" / "a.objects.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for plane in range(3):
+        ids = [int(row["id"]) for row in rows if row["part"] == f"0{plane}"]
+        assert ids == list(range(1, int(instances[plane].max()) + 1))
+
+
+def test_one_store_for_several_images_is_refused(tmp_path):
+    save_model(tmp_path / "model.safetensors", small_model())
+    for name in ("a", "b"):
+        write_image(tmp_path / f"{name}.tif", noise("YX", (30, 30)))
+    settings = Options()
+    inputs = [tmp_path / "a.tif", tmp_path / "b.tif"]
+    with pytest.raises(InputError, match="one store for 2 images"):
+        list(predict_files(tmp_path / "model.safetensors", inputs, tmp_path / "o.zarr", settings))
+
+
+def test_only_windows_of_a_large_image_are_read(tmp_path, monkeypatch):
+    """2³¹ pixels and more: no array of the image's size is made, indices have 64 bits."""
+    header = ImageHeader("YX", (70_000, 40_000), np.dtype(np.uint8))
+    create_image(tmp_path / "in.zarr", header, (512, 512))
+    image = open_image(tmp_path / "in.zarr")
+    predictor = prepare(small_model(), tile=560)
+    tiles = list(plan_tiles(predictor, image, 512))
+    assert tiles[-1].tile.write[0][1] == 70_000
+    last = tiles[-1]
+    monkeypatch.setattr(streaming, "plan_tiles", lambda *_: iter([tiles[0], last]))
+    headers = result_headers(header, 2, "uint8", False)
+    arrays = {
+        name: create_image(tmp_path / f"{name}.zarr", h, (512, 512)) for name, h in headers.items()
+    }
+    streaming.predict_into(predictor, image, Results(headers, arrays), 0.5, 512)
+    assert arrays["probability"][:, 69_999, 39_999].sum() in (254, 255, 256)
+    assert not arrays["probability"][:, 600:69_000:512, 20_000].any()
+
+
+def test_the_specification_of_a_store_is_met(tmp_path):
+    save_model(tmp_path / "model.safetensors", small_model())
+    write_image(tmp_path / "a.tif", noise("YX", (700, 40)))
+    run(tmp_path, tmp_path / "a.tif", suffix=".zarr", tile=300)
+    store = tmp_path / "out" / "a.zarr"
+    ome = json.loads((store / "zarr.json").read_text())["attributes"]["ome"]
+    assert [level["path"] for level in ome["multiscales"][0]["datasets"]] == ["0", "1"]
+    labels = json.loads((store / "labels" / "zarr.json").read_text())["attributes"]["ome"]
+    assert labels["labels"] == ["mask"]
