@@ -15,6 +15,7 @@ from septum.geometry import Footprint
 from septum.images.intensity_range import IntensityRange
 from septum.memory import available_memory
 from septum.model import Model
+from septum.network.strips import StripUNet
 from septum.network.unet import UNet, fold_batch_norm
 
 TILE_BYTES = 768 << 20
@@ -85,7 +86,8 @@ def prepare(
     network.to(device=device, dtype=dtype, memory_format=channels_last(network.dimensions))  # type: ignore[call-overload]
     network.score.float()
     return Predictor(
-        network=network,
+        # A processor's cache is small, its memory is shared; a GPU wants large pieces of work.
+        network=StripUNet(network) if device.type == "cpu" else network,
         footprint=footprint,
         intensity=model.intensity,
         classes=model.classes,

@@ -1,0 +1,43 @@
+"""In strips a network gives what it gives as a whole."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from septum.network.strips import StripUNet
+from septum.network.unet import UNet, fold_batch_norm
+from septum.recipe import Network
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize("up", ["convolution", "linear"])
+@pytest.mark.parametrize("strip_bytes", [1, 3000, 20_000, 10**9])
+def test_strips_are_the_whole(dimensions, depth, padding, up, strip_bytes):
+    if dimensions == 3 and (depth == 3 or strip_bytes == 3000):
+        pytest.skip("the same code, and slow")
+    torch.manual_seed(depth)
+    section = Network(
+        width=3, depth=depth, padding=padding, up=up, dimensions=dimensions, dropout=0.3
+    )
+    network = fold_batch_norm(UNet(section, 2, 3)).requires_grad_(False)
+    footprint = network.footprint
+    rows = footprint.legal_at_least(150 if dimensions == 2 else 60)
+    columns = footprint.legal_at_least(40 if dimensions == 2 else 20)
+    image = torch.randn(2, 2, rows, *(columns,) * (dimensions - 1))
+    with torch.inference_mode():
+        expected, actual = network(image), StripUNet(network, strip_bytes)(image)
+    assert actual.shape == expected.shape
+    torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_there_are_several_strips():
+    seen = []
+    network = fold_batch_norm(UNet(Network(width=4, depth=2, padding="same"), 1, 2))
+    network.contract[0].register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[2]))
+    with torch.inference_mode():
+        StripUNet(network, 1)(torch.randn(1, 1, 128, 32))
+    assert len(seen) == 8
+    assert max(seen) <= 16 + 4
