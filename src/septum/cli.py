@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from septum import __version__
-from septum.errors import InputError, RankError, SeptumError
+from septum.errors import InputError, SeptumError
 
 if TYPE_CHECKING:
     from septum.prediction.files import Written
@@ -210,8 +210,11 @@ def main() -> NoReturn:
     try:
         app()  # leaves by SystemExit: 0, or 2 where the command line itself is wrong
     except SeptumError as error:
-        if isinstance(error, RankError) and error.said:
-            sys.exit(error.exit_status)
+        if os.environ.get("WORLD_SIZE", "1") != "1":  # of several ranks one speaks for all
+            from septum.devices import was_said
+
+            if was_said():
+                sys.exit(error.exit_status)
         _fail(str(error), error.exit_status)
     except KeyboardInterrupt:
         _fail("stopped at once; what was saved before is intact", 130)

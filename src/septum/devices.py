@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import functools
+import inspect
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -136,7 +137,10 @@ class Ranks:
         if self.count == 1:
             return network
         # Statistics of batch normalisation are equal already: see network.batch_norm.
-        return nn.parallel.DistributedDataParallel(network, broadcast_buffers=False)
+        parameters = inspect.signature(nn.parallel.DistributedDataParallel.__init__).parameters
+        new = "forward_sync_buffers"
+        options: dict[str, Any] = {new if new in parameters else "broadcast_buffers": False}
+        return nn.parallel.DistributedDataParallel(network, **options)
 
 
 class _SumOverRanks(torch.autograd.Function):
@@ -185,17 +189,18 @@ def joined_ranks(name: str = "auto") -> Iterator[tuple[Ranks, torch.device]]:
     except RuntimeError as error:
         if not _is_lost_connection(error):
             raise
+        # A peer that is gone needs no more words; that NCCL cannot begin does.
+        cause = "" if "peer" in str(error) else f" ({str(error).splitlines()[0]})"
         raise RankError(
-            f"rank {dist.get_rank()} of {count}: another rank has ended, so this one ends too "
-            f"({str(error).splitlines()[0][:200]})",
-            said=_was_said(),
+            f"rank {dist.get_rank()} of {count}: another rank has ended, so this one ends too"
+            f"{cause}"
         ) from error
     finally:
         dist.destroy_process_group()
 
 
-def _was_said() -> bool:
-    """Whether another rank has said already what ended them all; the launcher keeps count."""
+def was_said() -> bool:
+    """Whether another rank of torchrun has said already what ends them all: it keeps count."""
     address, port = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT")
     if address is None or port is None:
         return False

@@ -69,14 +69,7 @@ class TrainingError(SeptumError):
 
 
 class RankError(TrainingError):
-    """Another of the processes that train together has ended.
-
-    ``said``: one of the others has said so already; this one ends in silence.
-    """
-
-    def __init__(self, message: str, said: bool = False) -> None:
-        super().__init__(message)
-        self.said = said
+    """Another of the processes that train together has ended."""
 
 
 class Interrupted(SeptumError):  # noqa: N818 (not an error, a wish)

@@ -7,6 +7,7 @@ import signal
 
 import pytest
 
+from septum.training import interruption as interruption_module
 from septum.training.interruption import Interruption
 
 
@@ -23,9 +24,21 @@ def test_a_signal_is_noted_and_the_handlers_come_back(
     assert "saving" in capsys.readouterr().err
 
 
-def test_a_second_ctrl_c_interrupts_at_once() -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_interrupts_at_once_but_not_together_with_the_first(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with Interruption() as interruption:
         os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), number)  # torchrun hands on what the terminal has sent already
         assert interruption.requested
+        monkeypatch.setattr(interruption_module, "TOGETHER", -1.0)
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
+
+
+def test_of_several_ranks_one_speaks(capsys: pytest.CaptureFixture[str]) -> None:
+    with Interruption(speaks=False) as interruption:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert interruption.requested
+    assert not capsys.readouterr().err

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from septum.errors import Interrupted, SaveError
+from septum.errors import Interrupted, RecipeError, SaveError
 from septum.model import load_model
 from septum.recipe import Recipe
 from septum.training import job as job_module
@@ -180,3 +180,14 @@ def test_training_again_with_the_recipe_of_a_run_gives_the_same_run(
     shutil.copy(run.recipe_file, tmp_path / "again.toml")
     again = train(squares, tmp_path / "again", load_recipe(str(tmp_path / "again.toml")))
     assert_same_run(again, run)
+
+
+@pytest.mark.parametrize("micro_batch", [1, 2])
+def test_a_tile_with_one_pixel_at_the_bottom_is_refused_where_it_is_normalised(
+    squares: Path, tmp_path: Path, tiny: Callable[..., Recipe], micro_batch: int
+) -> None:
+    changes = ("network.depth=4", "training.tile=16", f"training.micro_batch={micro_batch}")
+    with pytest.raises(RecipeError, match=r"tile = 16 .* --set training.tile=32 or more"):
+        train(squares, tmp_path / "run", tiny(*changes))
+    plain = tiny(*changes, "network.normalization=none")
+    assert train(squares, tmp_path / "run", plain).last.exists()

@@ -5,15 +5,23 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Any
 
+TOGETHER = 1.0
+
 
 class Interruption:
-    """While active, SIGINT and SIGTERM set ``requested``. A second SIGINT interrupts at once."""
+    """While active, SIGINT and SIGTERM set ``requested``. Another, later, interrupts at once.
 
-    def __init__(self) -> None:
+    Within ``TOGETHER`` seconds of the first it is the same wish: a launcher hands on to its
+    processes what the terminal has sent them already. ``speaks``: whether to say so.
+    """
+
+    def __init__(self, speaks: bool = True) -> None:
         self.requested = False
+        self._speaks, self._asked = speaks, 0.0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interruption:
@@ -23,10 +31,17 @@ class Interruption:
         return self
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.requested and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.requested = True
-        print("stopping after this step, then saving…", file=sys.stderr, flush=True)
+        if self.requested:
+            if time.monotonic() - self._asked > TOGETHER:
+                raise KeyboardInterrupt
+            return
+        self.requested, self._asked = True, time.monotonic()
+        if self._speaks:
+            print(
+                "stopping after this step, then saving…; once more: at once, without",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def __exit__(
         self,

@@ -53,6 +53,7 @@ class Job:
         torch.manual_seed(section.seed % 2**63)  # torch takes no larger one
         network = build_network(recipe.network, data.channels, data.meaning.class_count)
         network.footprint.check(section.tile, "training.tile")
+        self._check_batch_norm(network)
         self.network: UNet = network.to(
             device=device, memory_format=channels_last(recipe.network.dimensions)
         )  # type: ignore[call-overload]
@@ -93,6 +94,10 @@ class Job:
                 "more steps than the run began with: the learning rate goes on along the longer "
                 "cosine, so that the model is not that of as many steps from the start"
             )
+        thick = {item.spacing for item in self.data.training if item.spacing is not None}
+        if thick and self.recipe.loss.border_weight:
+            sides = " : ".join(f"{side:.3g}" for side in sorted(thick)[0])
+            warning.append(f"pixels are {sides}: border weights count distances in the specimen")
         return [
             *warning,
             f"{len(self.data.training)} training and {len(self.data.validation)} validation images "
@@ -103,6 +108,16 @@ class Job:
             f"recipe {self.recipe.name}: {parameters:,} parameters, {self.steps} steps, "
             f"{str(self.dtype).removeprefix('torch.')} on {self.device}; {begin}",
         ]
+
+    def _check_batch_norm(self, network: UNet) -> None:
+        """Refuse tiles of which a single pixel arrives at the bottom: it has no variance."""
+        footprint, tile = network.footprint, self.recipe.training.tile
+        if self.recipe.network.normalization == "batch" and tile == footprint.minimum:
+            raise RecipeError(
+                f"training.tile = {tile} leaves one pixel at the bottom of the network, of which "
+                "batch normalisation cannot learn; --set "
+                f"training.tile={tile + footprint.stride} or more"
+            )
 
     def exchange_gradients(self, now: bool) -> AbstractContextManager[None]:
         """Within this, a backward pass sums gradients over the ranks, or (not ``now``) does not."""

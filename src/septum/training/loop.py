@@ -58,16 +58,19 @@ def train(
             )
             run_steps(job, again)
     except RankError as error:
-        raise RankError(
-            f"{error}; what was saved is kept, on any number of ranks: {again}", error.said
-        ) from error
+        saved = RunFolder(out).state_file.exists()
+        kept = "what was saved is kept" if saved else "nothing was saved yet, it begins again"
+        raise RankError(f"{error}; {kept}, on any number of ranks: {again}") from error
     return job.run
 
 
 def run_steps(job: Job, again: str) -> None:
     """From where ``job`` is to its end; ``again`` is the command that goes on after Ctrl-C."""
     ranks = job.ranks
-    with Interruption() as interruption, Progress(job.steps, job.step, ranks.first) as progress:
+    with (
+        Interruption(ranks.first) as interruption,
+        Progress(job.steps, job.step, ranks.first) as progress,
+    ):
         for line in job.description:
             progress.say(line)
         step = choose_step(job)

@@ -70,14 +70,16 @@ def explain_out_of_memory(job: Job) -> TrainingError:
     free = free_memory(job)
     fits = largest_tile(job, tiles, free)
     remedies = []
-    if tiles > 1:
+    if tiles > 1 and step_bytes(job, 1, section.tile) <= SHARE * free:
         remedies.append("--set training.micro_batch=1")
     if fits is not None:
         remedies.append(f"--set training.tile={fits}, the largest that fits now")
-    remedies.append(f"--set network.width={max(job.recipe.network.width // 2, 1)}")
+    if not remedies:
+        remedies.append("a smaller network.width, or a machine with more memory")
     verb = "do" if tiles > 1 else "does"
+    where = "in another --out try" if job.run.holds_a_run() else "try"
     return TrainingError(
-        f"{what} {verb} not fit into memory ({free / 1e9:.1f} GB are free); in another --out try "
+        f"{what} {verb} not fit into memory ({free / 1e9:.1f} GB are free); {where} "
         f"{', or '.join(remedies)}"
     )
 
@@ -102,7 +104,10 @@ def largest_tile(job: Job, tiles: int, free: int) -> int | None:
     """The largest legal extent below the recipe's with which ``tiles`` tiles fit, or None."""
     footprint = job.network.footprint
     step = footprint.stride
-    below, above = footprint.minimum - step, job.recipe.training.tile
+    longest = max(extent for item in job.data.training for extent in item.extents)
+    # A tile larger than all images is its own mirror image.
+    most = footprint.legal_at_least(longest + footprint.shrink) + step
+    below, above = footprint.minimum - step, min(job.recipe.training.tile, most)
     while above - below > step:
         middle = below + (above - below) // (2 * step) * step
         if step_bytes(job, tiles, middle) <= SHARE * free:
