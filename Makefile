@@ -5,7 +5,7 @@ PIP_FLAGS ?=
 BIN := .venv/bin
 PEERS := .venv-peers/bin
 
-.PHONY: demo test lint tables bench-training clean
+.PHONY: demo test lint tables bench-training bench-prediction clean
 
 demo: .venv/.installed
 	$(BIN)/septum demo --out demo
@@ -27,6 +27,11 @@ tables: .venv/.installed
 # Training beside its peers', on an otherwise idle machine; downloads the peers first.
 bench-training: .venv-peers/.installed
 	$(PEERS)/python benchmarks/training_peers.py
+	$(PEERS)/python docs/tables.py
+
+# Prediction likewise; e.g. MODEL=runs/em-quick, or a network is trained for a minute.
+bench-prediction: .venv-peers/.installed
+	$(PEERS)/python benchmarks/prediction_peers.py $(if $(MODEL),--model $(MODEL))
 	$(PEERS)/python docs/tables.py
 
 .venv/.installed: pyproject.toml constraints.txt

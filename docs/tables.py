@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import prediction_tables as prediction
 from training_tables import compiled, goals, large_set, ratios, waiting
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -101,6 +102,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "training-compile": lambda: compiled(load),
     "large-set": lambda: large_set(load),
     "training-goals": lambda: goals(load),
+    "prediction-speed": lambda: prediction.speed(load),
+    "prediction-difference": lambda: prediction.differences(load),
+    "prediction-arithmetic": lambda: prediction.arithmetic(load),
+    "prediction-goals": lambda: prediction.goals(load),
 }
 
 
