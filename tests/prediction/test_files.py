@@ -14,7 +14,7 @@ from septum.images.files import read_image, write_image
 from septum.images.image import Image
 from septum.images.intensity_range import IntensityRange
 from septum.model import Model, build_network, save_model
-from septum.prediction.files import Options, find_doubt, predict_files
+from septum.prediction.files import Options, doubt_pixel_size, find_doubt, predict_files
 from septum.prediction.overlap_tile import Predictor, predict_probabilities, prepare
 from septum.prediction.streaming import predict_whole
 from septum.recipe import Network, Recipe, Training
@@ -207,3 +207,31 @@ def test_grey_values_far_from_those_of_training_are_doubted(level, doubted):
 def test_models_that_take_grey_values_as_they_are_doubt_nothing():
     image = np.full((1, 40, 40), 33000, np.uint16)
     assert find_doubt(image, IntensityRange((0.0,), (1.0,))) == ""
+
+
+@pytest.mark.parametrize(
+    ("image", "training", "doubted"),
+    [
+        ((0.5, 0.5), (0.5, 0.5), False),
+        ((1.0, 1.0), (0.5, 0.5), False),
+        ((1.1, 1.1), (0.5, 0.5), True),
+        ((0.2, 0.2), (0.5, 0.5), True),
+        ((2.0, 0.5, 0.5), (0.5, 0.5), False),  # planes of a stack
+        ((9.0, 0.5, 0.5), (2.0, 0.5, 0.5), True),
+        (None, (0.5, 0.5), False),
+        ((0.5, 0.5), None, False),
+    ],
+)
+def test_pixels_of_another_size_than_in_training_are_doubted(image, training, doubted):
+    said = doubt_pixel_size(image, training)
+    assert bool(said) == doubted
+    assert ("µm" in said) == doubted
+
+
+def test_a_doubt_about_the_pixel_size_is_handed_on(folder, model):
+    save_model(folder / "model.safetensors", model.replace(pixel_size=(0.1, 0.1)))
+    image = np.full((20, 20), 100, np.uint8)
+    write_image(folder / "c.tif", Image(image, "YX", (0.5, 0.5)))
+    (written,) = run(folder, [folder / "c.tif"])
+    assert "0.5 µm" in written.doubt
+    assert "0.1 µm" in written.doubt

@@ -25,6 +25,8 @@ WHOLE_BYTES = 32 << 20
 """Images up to this size are read at once: less work than region by region, and no memory."""
 FAR = 5.0
 """Ranges of grey values between an image and the training images at which a result is doubted."""
+MOST_ENLARGED = 2.0
+"""Times that pixel sizes may differ from those of training before a result is doubted."""
 LOOKED_AT = 2048
 """Pixels an axis, in the middle of an image, whose grey values are compared with training."""
 
@@ -135,6 +137,7 @@ def _predict(
         separation = Separation(threshold, options.seeds, options.minimum, options.fill)
     try:
         doubt = find_doubt(middle(image, predictor.dimensions), predictor.intensity)
+        doubt = doubt or doubt_pixel_size(image.pixel_size, model.pixel_size)
         objects = write_outputs(
             output,
             image,
@@ -186,6 +189,23 @@ def find_doubt(image_CS: np.ndarray, intensity: IntensityRange) -> str:
                 f"its grey values (mean {sparse_CS[channel].mean():.0f}) lie far from those of the "
                 f"training images (about {offset:.0f} ± {scale:.0f}); the result is doubtful: "
                 "bring it to the same bit depth and brightness"
+            )
+    return ""
+
+
+def doubt_pixel_size(image: tuple[float, ...] | None, training: tuple[float, ...] | None) -> str:
+    """Whether an image is enlarged much more, or less, than those that the model has learnt from.
+
+    Both in µm, one entry a spatial axis, or None where unknown; "" unless an axis is off by more
+    than ``MOST_ENLARGED``.
+    """
+    if image is None or training is None:
+        return ""
+    for own, learnt in zip(reversed(image), reversed(training), strict=False):
+        if max(own / learnt, learnt / own) > MOST_ENLARGED:
+            return (
+                f"its pixels are {own:.3g} µm, those of the training images {learnt:.3g} µm; the "
+                "result is doubtful: resample the image to that pixel size"
             )
     return ""
 
