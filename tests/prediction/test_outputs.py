@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import multiprocessing
+import random
+import signal
+import time
 
 import numpy as np
 import pytest
@@ -278,3 +282,52 @@ def test_the_specification_of_a_store_is_met(tmp_path):
     assert [level["path"] for level in ome["multiscales"][0]["datasets"]] == ["0", "1"]
     labels = json.loads((store / "labels" / "zarr.json").read_text())["attributes"]["ome"]
     assert labels["labels"] == ["mask"]
+
+
+def go_on(folder, suffix):
+    """What a killed process did: start, or take up, the prediction."""
+    torch.set_num_threads(1)
+    outputs.HELD_BYTES = 0
+    streaming.RECORDED_EVERY = 0.0
+    run(folder, folder / "in.zarr", suffix=suffix, instances=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".zarr", ".tif"])
+def test_a_prediction_killed_again_and_again_ends_in_the_same_bytes(tmp_path, monkeypatch, suffix):
+    save_model(tmp_path / "model.safetensors", small_model())
+    write_zarr(tmp_path / "in.zarr", noise("YX", (500, 530)))
+    monkeypatch.setattr(outputs, "HELD_BYTES", 0)
+    run(tmp_path, tmp_path / "in.zarr", "whole", suffix=suffix, instances=True)
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(
+        ["septum.prediction.files", "numba", "zarr", "skimage.measure"]
+    )
+    chance, kills, done = random.Random(7), 0, [0]
+    for _ in range(20):
+        child = processes.Process(target=go_on, args=(tmp_path, suffix))
+        child.start()
+        end = time.monotonic() + 120
+        while child.is_alive() and tiles_done(tmp_path) <= done[-1] and time.monotonic() < end:
+            time.sleep(0.002)
+        time.sleep(chance.uniform(0, 0.1))
+        child.kill()
+        child.join()
+        kills += child.exitcode == -signal.SIGKILL
+        done.append(tiles_done(tmp_path))
+        if child.exitcode == 0:
+            break
+    assert kills >= 5, "too fast a machine: a larger image"
+    if done[-1] < 10**6:
+        go_on(tmp_path, suffix)
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def tiles_done(folder):
+    """How many tiles the manifest of the store being written has; many where all is done."""
+    for manifest in (folder / "out").rglob(NAME):
+        lines = [line for line in manifest.read_text().splitlines() if line.endswith("}")]
+        records = [json.loads(line) for line in lines]
+        return sum(len(record.get("tiles", ())) for record in records)
+    finished = (folder / "out" / "in.mask.tif").exists() and not list((folder / "out").glob(".*"))
+    return 10**6 if finished else 0

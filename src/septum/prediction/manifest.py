@@ -19,8 +19,9 @@ class Manifest:
     """A file in the store: one line that says what is computed, then the numbers of tiles done.
 
     ``done``: those numbers. ``finished``: all that follows the last tile is done as well. A line
-    that a killed process left half-written is ignored. Raises SaveError if the store was begun with
-    another model, image or setting: its tiles would not fit each other.
+    that a killed process left half-written is ignored, and such chunks are removed: nothing else
+    may be writing to the store. Raises SaveError if the store was begun with another model, image
+    or setting: its tiles would not fit each other.
     """
 
     def __init__(self, store: Path, identity: dict[str, Any]) -> None:
@@ -37,6 +38,8 @@ class Manifest:
                 f"{store}: was begun with another {', '.join(other)}; add --overwrite to start it "
                 "anew, or choose another --out"
             )
+        for leftover in store.rglob("*.partial"):  # chunks that a killed process was writing
+            leftover.unlink()
         for line in begun[1:]:
             self.done.update(line.get("tiles", ()))
             self.finished |= bool(line.get(FINISHED))
