@@ -35,7 +35,7 @@ from septum.prediction.overlap_tile import predict_mask, predict_probabilities, 
 from septum.recipe import load_recipe
 from training_rounds import Contestant, time_in_turn
 
-EXTENT, ROUNDS = 8192, 7
+EXTENT, ROUNDS = 8192, 5
 RECIPES = ("quick", "default", "paper-2015")
 
 
@@ -96,7 +96,7 @@ def arithmetic() -> dict[str, Any]:
         across = math.ceil((EXTENT - WINDOW) / (WINDOW * (1 - overlap))) + 1
         share = (across * WINDOW / EXTENT) ** 2
         windows = {"tile": WINDOW, "tiles": across**2, "pixels": share, "share": share}
-        found[f"windows, {overlap:.0%} overlap"] = windows
+        found[f"windows, {overlap * 100:.0f} % overlap"] = windows
     return {"extent": EXTENT, "tiles": found}
 
 

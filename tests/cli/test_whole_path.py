@@ -19,6 +19,7 @@ import pytest
 from PIL import Image as Picture
 
 from septum.images.files import Image, read_image, write_image
+from septum.images.stored import open_image
 from septum.model import load_model
 from septum.recipe import load_recipe
 from septum.training.loop import train as train_model
@@ -184,3 +185,25 @@ def test_ctrl_c_saves_says_how_to_go_on_and_that_finishes_the_run(
         tensors = load_model(out / name).network.state_dict()
         for key, value in load_model(whole.path / name).network.state_dict().items():
             assert (tensors[key] == value).all(), key
+
+
+def test_objects_into_a_store_by_the_command(
+    run: Path, cells: Path, tmp_path: Path, septum: Callable[..., Any]
+) -> None:
+    image = cells / "images" / "00.png"
+    store = tmp_path / "cells.zarr"
+    options = ("--instances", "--probability", "uint8", "--memory", "4 GB", "--minimum", "3")
+    result = septum("predict", run, image, "--out", store, *options)
+    assert result.status == 0, result.err
+    numbers = open_image(store / "labels" / "instances").read().array
+    assert f"({numbers.max()} objects, " in result.out
+    assert "00.png → cells.zarr, cells.objects.csv" in result.out
+    rows = (tmp_path / "cells.objects.csv").read_text().splitlines()
+    assert rows[0].startswith("id,class,area_px,")
+    assert len(rows) == numbers.max() + 1
+    # A store is an image too: the program reads what it wrote.
+    result = septum("predict", run, store / "labels" / "mask", "--out", tmp_path / "again")
+    assert result.status == 0, result.err
+    result = septum("predict", run, image, "--out", store)
+    assert result.status == 2
+    assert "exists already" in result.err

@@ -18,7 +18,7 @@ from septum.model import Model
 from septum.network.strips import StripUNet
 from septum.network.unet import UNet, fold_batch_norm
 
-TILE_BYTES = 768 << 20
+TILE_BYTES = 640 << 20
 """About how much the activations of one tile may take when the tile size is chosen here."""
 
 
