@@ -1,11 +1,10 @@
 """A U-Net on a large tile, level by level in strips: the same numbers, less memory.
 
 The maps of the first levels are the largest by far, and several of them are alive at once: what
-two convolutions hand to each other, what is raised, and both halves of what is joined. Here a
+two convolutions hand to each other, what is raised, and both halves of what is joined. Here such a
 level is computed strip by strip along its first spatial axis, and only what other levels need is
 kept whole: the skip connection on the way down, the output on the way up. A strip reads as many
-rows more as its layers look beyond it, so that each row is computed from what it always is. It also
-stays in the processor's cache on its way through the layers of a level.
+rows more as its layers look beyond it, so that each row is computed from what it always is.
 
 Shapes: N (batch), C (channels), S (the spatial axes); rows are along the first of them.
 """
@@ -22,12 +21,15 @@ from torch.nn import functional as F
 
 from septum.network.unet import Raise, UNet, crop_centre
 
-STRIP_BYTES = 4 << 20
-"""About the size of one map of a strip: what a processor's cache holds several of."""
+STRIP_BYTES = 16 << 20
+"""About the size of one map of a strip. Smaller ones take less memory, but more of their rows are
+computed twice."""
+LEVELS = 2
+"""So many levels, from the first, go in strips; the maps of the others are small."""
 
 
 class StripUNet(nn.Module):
-    """``network`` for inference, one level after the other in strips.
+    """``network`` for inference, its first levels in strips.
 
     Takes and gives what ``network`` does, in evaluation; nothing here can be trained.
     """
@@ -45,14 +47,20 @@ class StripUNet(nn.Module):
         for level, convolve in enumerate(network.contract):
             if level:
                 features = pool(features, 2)
-            features = self._down(convolve, features)
+            features = self._down(convolve, features) if level < LEVELS else convolve(features)
             if level < depth:
                 skips.append(features)
         for level in reversed(range(depth)):
             layers: Callable[[Tensor], Tensor] = network.expand[level]
             if level == 0:
                 layers = _Scored(network.expand[0], network.score)
-            features = self._up(network.raise_[level], layers, skips.pop(), features)
+            if level < LEVELS:
+                features = self._up(network.raise_[level], layers, skips.pop(), features)
+            else:
+                features = network.raise_[level](features)
+                features = torch.cat([crop_centre(skips.pop(), features.shape[2:]), features], 1)
+                for layer in network.expand[level].children():  # each frees what it was given
+                    features = layer(features)
         return features
 
     def _down(self, layers: nn.Module, features: Tensor) -> Tensor:
