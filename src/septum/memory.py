@@ -5,11 +5,15 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import math
+import mmap
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
+import numpy as np
 import torch
 
 
@@ -104,3 +108,13 @@ def raise_allocator_thresholds() -> bool:
     m_trim_threshold, m_top_pad, m_mmap_max = -1, -2, -4
     settings = ((m_mmap_max, 0), (m_trim_threshold, 2**31 - 1), (m_top_pad, 64 << 20))
     return bool(sum(mallopt(name, value) for name, value in settings) == len(settings))
+
+
+def array_off_heap(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+    """An array of zeros that is no part of the heap, and goes back to the system when it goes.
+
+    What outlives the work around it would leave the heap in pieces, into which the next large
+    block does not fit: after `raise_allocator_thresholds` the heap would grow from tile to tile.
+    """
+    size = math.prod(shape) * dtype.itemsize
+    return np.frombuffer(mmap.mmap(-1, max(size, 1)), dtype, math.prod(shape)).reshape(shape)

@@ -23,6 +23,7 @@ from jaxtyping import Float, Float32
 
 from septum.errors import InputError
 from septum.geometry import ArrayPixels, Pixels, Tile, read_mirrored, tile_grid
+from septum.memory import array_off_heap
 from septum.prediction.predictor import Predictor, prepare
 
 __all__ = [
@@ -37,6 +38,9 @@ __all__ = [
 
 MOST_AT_ONCE = 64
 """Windows of small images that a GPU takes at once."""
+
+ROWS = 128
+"""Rows of a window that are normalised at a time."""
 
 Request = tuple[Pixels, Tile]
 """A tile of an image."""
@@ -87,7 +91,12 @@ def predict_windows(
 
     def read(request: Request) -> _Window:
         image, tile = request
-        return tile, predictor.intensity.apply(read_mirrored(image, tile.read))
+        window_CS = read_mirrored(image, tile.read)
+        kept_CS = array_off_heap(window_CS.shape, np.dtype(np.float32))
+        for start in range(0, window_CS.shape[1], ROWS):  # what is made on the way stays small
+            rows = slice(start, start + ROWS)
+            kept_CS[:, rows] = predictor.intensity.apply(window_CS[:, rows])
+        return tile, kept_CS
 
     cuda = predictor.device.type == "cuda"
     begun = deque[_Begun]()
@@ -146,7 +155,10 @@ class _Begun:
 def _begin(predictor: Predictor, batch: list[_Window]) -> _Begun:
     """Run the network on windows of one shape; on a GPU nothing here waits for it."""
     cuda = predictor.device.type == "cuda"
-    window_NCS = torch.from_numpy(np.stack([window_CS for _, window_CS in batch]))
+    first_CS = batch[0][1]
+    window_NCS = torch.from_numpy(
+        np.stack([window_CS for _, window_CS in batch]) if len(batch) > 1 else first_CS[np.newaxis]
+    )
     if cuda:
         window_NCS = window_NCS.pin_memory()
     probability_NKS = predictor.probabilities(window_NCS)
@@ -154,9 +166,10 @@ def _begin(predictor: Predictor, batch: list[_Window]) -> _Begun:
     for (tile, _), probability_KS in zip(batch, probability_NKS, strict=True):
         part_KS = probability_KS[(slice(None), *tile.crop_slices)]
         if cuda:
-            pinned = torch.empty(part_KS.shape, dtype=part_KS.dtype, pin_memory=True)
-            part_KS = pinned.copy_(part_KS, non_blocking=True)
-        parts.append(part_KS)
+            kept = torch.empty(part_KS.shape, dtype=part_KS.dtype, pin_memory=True)
+        else:
+            kept = torch.from_numpy(array_off_heap(tuple(part_KS.shape), np.dtype(np.float32)))
+        parts.append(kept.copy_(part_KS, non_blocking=True))
     copied = torch.cuda.Event() if cuda else None  # type: ignore[no-untyped-call]
     if copied is not None:
         copied.record()

@@ -40,16 +40,29 @@ class Results:
         self, place: Place, tile: Tile, probability_KT: Float[np.ndarray, "k *t"], threshold: float
     ) -> int:
         """Keep a tile's probabilities and the mask of them, as rounded; return its pixels."""
+        first, *others = tile.write_slices
+        array = self.arrays["probability"]
+        step = first.stop - first.start
+        if self.store is not None:  # a row of chunks at a time: what is made on the way stays small
+            step = array.chunks[-len(tile.write)]
+        for start in range(first.start, first.stop, step):
+            rows = slice(start, min(start + step, first.stop))
+            part_KT = probability_KT[:, start - first.start : rows.stop - first.start]
+            self._write_rows(place, (rows, *others), part_KT, threshold)
+        return int(probability_KT[0].size)
+
+    def _write_rows(
+        self, place: Place, spatial: tuple[slice, ...], probability_KT: np.ndarray, threshold: float
+    ) -> None:
         stored_KT = _rounded(probability_KT, self.arrays["probability"].dtype)
         mask_T = predict_mask(_probabilities(stored_KT), threshold)
         for name, values in (("probability", stored_KT), ("mask", mask_T)):
             array, axes = self.arrays[name], self.headers[name].axes
-            region = region_of(axes, place, tile.write_slices, probability_KT.shape[0])
+            region = region_of(axes, place, spatial, probability_KT.shape[0])
             shape = [part.stop - part.start for part in region]
             # Two writers of one chunk would lose pixels without a word.
             assert self.store is None or is_whole_chunks(array, region)
             array[region] = values.reshape(shape)
-        return int(mask_T.size)
 
     def part(self, name: str, place: Place) -> PartOf:
         """One plane or volume of ``probability`` (K, *S), ``mask`` or ``instances`` (*S)."""
