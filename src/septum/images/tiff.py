@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -121,13 +122,6 @@ def write_tiff(path: Path, image: Image, target: Path) -> None:
     import tifffile
 
     array = _storable(image.array, target)
-    metadata: dict[str, Any] = {"axes": image.axes, "Description": f"septum axes {image.axes}"}
-    if image.pixel_size is not None:
-        for axis, size in zip(image.spatial_axes, image.pixel_size, strict=True):
-            metadata[f"PhysicalSize{axis}"] = float(size)
-            metadata[f"PhysicalSize{axis}Unit"] = "µm"
-    if image.channel_names is not None and "C" in image.axes:
-        metadata["Channel"] = {"Name": list(image.channel_names)}
     tifffile.imwrite(
         path,
         array,
@@ -135,8 +129,24 @@ def write_tiff(path: Path, image: Image, target: Path) -> None:
         bigtiff=array.nbytes > CLASSIC_LIMIT,
         photometric="minisblack",
         compression="zlib",
-        metadata=metadata,
+        metadata=ome_metadata(target.name, image.header),
     )
+
+
+def ome_metadata(name: str, header: ImageHeader) -> dict[str, Any]:
+    """What tifffile is told of an image; the identifier is not random: same file, same bytes."""
+    identity = f"{name} {header.axes} {header.shape} {header.dtype}"
+    metadata: dict[str, Any] = {
+        "axes": header.axes,
+        "Description": f"septum axes {header.axes}",
+        "UUID": str(uuid.uuid5(uuid.NAMESPACE_URL, identity)),
+    }
+    for axis, size in zip(header.spatial_axes, header.pixel_size or (), strict=False):
+        metadata[f"PhysicalSize{axis}"] = float(size)
+        metadata[f"PhysicalSize{axis}Unit"] = "µm"
+    if header.channel_names is not None and "C" in header.axes:
+        metadata["Channel"] = {"Name": list(header.channel_names)}
+    return metadata
 
 
 def _storable(array: np.ndarray, target: Path) -> np.ndarray:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -14,7 +13,7 @@ import numpy as np
 from septum.atomic_file import replace_file
 from septum.errors import SaveError
 from septum.images.image import ImageHeader
-from septum.images.tiff import CLASSIC_LIMIT
+from septum.images.tiff import CLASSIC_LIMIT, ome_metadata
 
 LARGEST_TILE = 512
 READ_BYTES = 1 << 24
@@ -77,7 +76,7 @@ def write_tiff_by_tile(path: Path, array: LazyArray, header: ImageHeader) -> Non
             # predictor, which readers have misread (geotiff.js, #27) or refused (TwelveMonkeys,
             # #740): they go without.
             predictor=dtype.kind != "f",
-            metadata=_ome_metadata(path, header),
+            metadata=ome_metadata(path.name, header),
             buffersize=READ_BYTES,
         )
 
@@ -134,19 +133,3 @@ def _stored_type(path: Path, array: LazyArray) -> np.dtype[Any]:
     if dtype.name in ("float16", "bool"):
         return np.dtype(np.float32 if dtype.kind == "f" else np.uint8)
     return dtype
-
-
-def _ome_metadata(path: Path, header: ImageHeader) -> dict[str, Any]:
-    """As septum.images.tiff.write_tiff gives them, but for an identifier that is not random."""
-    identity = f"{path.name} {header.axes} {header.shape} {header.dtype}"
-    metadata: dict[str, Any] = {
-        "axes": header.axes,
-        "Description": f"septum axes {header.axes}",
-        "UUID": str(uuid.uuid5(uuid.NAMESPACE_URL, identity)),
-    }
-    for axis, size in zip(header.spatial_axes, header.pixel_size or (), strict=False):
-        metadata[f"PhysicalSize{axis}"] = float(size)
-        metadata[f"PhysicalSize{axis}Unit"] = "µm"
-    if header.channel_names is not None and "C" in header.axes:
-        metadata["Channel"] = {"Name": list(header.channel_names)}
-    return metadata

@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from septum.errors import InputError
+from septum.images.tiff_writer import LazyArray
 from septum.prediction.pieces import (
     MOST_NUMBERS,
     Box,
     Integers,
     PieceList,
     Pieces,
-    StoredArray,
     WritableArray,
     blocks,
     join_objects,
@@ -89,7 +89,7 @@ def label_objects(
 
 
 def label_objects_by_block(
-    probability: StoredArray,
+    probability: LazyArray,
     instances: WritableArray,
     separation: Separation,
     block: Sequence[int],
@@ -135,7 +135,7 @@ def label_objects_by_block(
 
 
 def _check(
-    probability: StoredArray, instances: WritableArray, separation: Separation, block: Sequence[int]
+    probability: LazyArray, instances: WritableArray, separation: Separation, block: Sequence[int]
 ) -> None:
     shape, dtype = tuple(probability.shape), probability.dtype
     if len(shape) not in (3, 4):
@@ -162,7 +162,7 @@ def _check(
 
 
 def _classify(
-    probability: StoredArray, box: Box, separation: Separation
+    probability: LazyArray, box: Box, separation: Separation
 ) -> tuple[Classes, npt.NDArray[np.bool_] | None]:
     """Class of each pixel of a block, and, if seeds are asked for, whether it is in one."""
     classes = probability.shape[0]
@@ -178,7 +178,7 @@ def _classify(
     return class_S, np.asarray((likeliest_S > separation.seeds) & (class_S > 0))
 
 
-def _read(probability: StoredArray, number: int, box: Box) -> npt.NDArray[np.floating]:
+def _read(probability: LazyArray, number: int, box: Box) -> npt.NDArray[np.floating]:
     """The probabilities of one class in a region."""
     return _floating(np.asarray(probability[(slice(number, number + 1), *box)])[0])
 
@@ -204,7 +204,7 @@ class Basins:
 
 
 def _divide(
-    probability: StoredArray,
+    probability: LazyArray,
     instances: WritableArray,
     pieces: Pieces,
     object_N: Integers,

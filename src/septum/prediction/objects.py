@@ -18,7 +18,8 @@ from numba import njit
 
 from septum.atomic_file import replace_file
 from septum.errors import InputError
-from septum.prediction.pieces import Box, StoredArray, blocks
+from septum.images.tiff_writer import LazyArray
+from septum.prediction.pieces import Box, blocks
 
 ROWS = 10_000
 """Objects whose rows are in memory as text at a time."""
@@ -83,8 +84,8 @@ class ObjectTable:
 
 
 def measure_objects(
-    instances: StoredArray,
-    image: StoredArray,
+    instances: LazyArray,
+    image: LazyArray,
     classes: npt.NDArray[np.uint8],
     block: Sequence[int],
     pixel_size: tuple[float, ...] | None = None,
@@ -169,7 +170,7 @@ def write_objects(path: Path, tables: Mapping[str, ObjectTable]) -> None:
 
 
 def _block(
-    instances: StoredArray, image: StoredArray, box: Box
+    instances: LazyArray, image: LazyArray, box: Box
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     """Ids and grey values of a block, and its first pixel, with axis Z in any case."""
     id_S = np.ascontiguousarray(instances[box])

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from numba import njit
 
 from septum.errors import InputError
+from septum.images.tiff_writer import LazyArray
 
 Box = tuple[slice, ...]
 """A region: one slice a spatial axis."""
@@ -29,24 +30,8 @@ MOST_NUMBERS = 2**32 - 1
 
 
 @runtime_checkable
-class StoredArray(Protocol):
-    """What is asked of an array that is read by region: ``numpy.ndarray`` and ``zarr.Array``."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Extents of all axes."""
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of the pixels."""
-
-    def __getitem__(self, index: Box, /) -> Any:
-        """Pixels of a region."""
-
-
-@runtime_checkable
-class WritableArray(StoredArray, Protocol):
-    """A ``StoredArray`` that is written by region, too."""
+class WritableArray(LazyArray, Protocol):
+    """A ``LazyArray`` that is written by region, too."""
 
     def __setitem__(self, index: Box, pixels: Any, /) -> None:
         """Write the pixels of a region."""
