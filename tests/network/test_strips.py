@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 import torch
 
@@ -27,10 +29,38 @@ def test_strips_are_the_whole(dimensions, depth, padding, up, strip_bytes):
     rows = footprint.legal_at_least(150 if dimensions == 2 else 60)
     columns = footprint.legal_at_least(40 if dimensions == 2 else 20)
     image = torch.randn(2, 2, rows, *(columns,) * (dimensions - 1))
+    strips = StripUNet(network, strip_bytes)
     with torch.inference_mode():
-        expected, actual = network(image), StripUNet(network, strip_bytes)(image)
-    assert actual.shape == expected.shape
-    torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
+        expected, actual = network(image), strips(image)
+        assert actual.shape == expected.shape
+        torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
+        chance = random.Random(strip_bytes)
+        for _ in range(4):  # any part of it
+            ends = [sorted(chance.sample(range(n + 1), 2)) for n in expected.shape[2:]]
+            part = expected[(..., *(slice(*span) for span in ends))]
+            kept = strips(image, [tuple(span) for span in ends])
+            torch.testing.assert_close(kept, part, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)  # still its own memory
+
+
+def test_what_nothing_is_kept_of_is_not_computed():
+    seen = []
+    network = fold_batch_norm(UNet(Network(width=4, depth=2, padding="same"), 1, 2))
+    network.expand[0].register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[2:]))
+    with torch.inference_mode():
+        StripUNet(network)(torch.randn(1, 1, 64, 128), [(20, 30), (100, 128)])
+    assert seen == [(14, 30)]
+
+
+def test_the_memory_is_the_same_from_call_to_call():
+    network = fold_batch_norm(UNet(Network(width=4, depth=2, padding="same"), 1, 2))
+    strips = StripUNet(network)
+    with torch.inference_mode():
+        strips(torch.randn(1, 1, 64, 128))
+        places = {name: place.data_ptr() for name, place in strips._places.items()}
+        strips(torch.randn(2, 1, 32, 64))
+    assert {name: place.data_ptr() for name, place in strips._places.items()} == places
+    assert len(places) == 3
 
 
 def test_there_are_several_strips():

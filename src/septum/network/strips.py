@@ -4,7 +4,8 @@ The maps of the first levels are the largest by far, and several of them are ali
 two convolutions hand to each other, what is raised, and both halves of what is joined. Here such a
 level is computed strip by strip along its first spatial axis, and only what other levels need is
 kept whole: the skip connection on the way down, the output on the way up. A strip reads as many
-rows more as its layers look beyond it, so that each row is computed from what it always is.
+rows more as its layers look beyond it, so that each row is computed from what it always is. On the
+way up only that part of the tile is computed which something is kept of: around it lies context.
 
 Shapes: N (batch), C (channels), S (the spatial axes); rows are along the first of them.
 """
@@ -12,13 +13,19 @@ Shapes: N (batch), C (channels), S (the spatial axes); rows are along the first 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+import math
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from septum.geometry import Span
+from septum.memory import array_off_heap
 from septum.network.unet import Raise, UNet, crop_centre
 
 STRIP_BYTES = 16 << 20
@@ -31,15 +38,29 @@ LEVELS = 2
 class StripUNet(nn.Module):
     """``network`` for inference, its first levels in strips.
 
-    Takes and gives what ``network`` does, in evaluation; nothing here can be trained.
+    Gives what ``network`` does, in evaluation; nothing here can be trained. What levels keep whole
+    has its place from call to call, so that memory is the same after the thousandth tile as after
+    the first; of several threads one computes at a time.
     """
 
     def __init__(self, network: UNet, strip_bytes: int = STRIP_BYTES) -> None:
         super().__init__()
         self.network = network
         self.strip_bytes = strip_bytes
+        self._padded = network.section.padding == "same"
+        self._shrink = 0 if self._padded else 4
+        """Pixels that the two convolutions of a level lose."""
+        self._places: dict[str, Tensor] = {}
+        self._lock = threading.Lock()
 
-    def forward(self, image: Float[Tensor, "n c *s"]) -> Float[Tensor, "n k *t"]:
+    def forward(
+        self, image: Float[Tensor, "n c *s"], keep: Sequence[Span] | None = None
+    ) -> Float[Tensor, "n k *t"]:
+        """Scores of the classes; of their spatial axes the spans ``keep`` alone, if given."""
+        with self._lock:
+            return self._forward(image, keep)
+
+    def _forward(self, image: Tensor, keep: Sequence[Span] | None) -> Tensor:
         network, depth = self.network, self.network.section.depth
         pool = F.max_pool2d if network.dimensions == 2 else F.max_pool3d
         skips = []
@@ -47,15 +68,16 @@ class StripUNet(nn.Module):
         for level, convolve in enumerate(network.contract):
             if level:
                 features = pool(features, 2)
-            features = self._down(convolve, features) if level < LEVELS else convolve(features)
+            if level < LEVELS:
+                features = self._down(f"down {level}", convolve, features)
+            else:
+                features = convolve(features)
             if level < depth:
                 skips.append(features)
+        parts = self._plan_way_up(tuple(features.shape[2:]), keep)
         for level in reversed(range(depth)):
-            layers: Callable[[Tensor], Tensor] = network.expand[level]
-            if level == 0:
-                layers = _Scored(network.expand[0], network.score)
             if level < LEVELS:
-                features = self._up(network.raise_[level], layers, skips.pop(), features)
+                features = self._up(level, skips.pop(), features, *parts[level : level + 2])
             else:
                 features = network.raise_[level](features)
                 features = torch.cat([crop_centre(skips.pop(), features.shape[2:]), features], 1)
@@ -63,61 +85,139 @@ class StripUNet(nn.Module):
                     features = layer(features)
         return features
 
-    def _down(self, layers: nn.Module, features: Tensor) -> Tensor:
+    def _down(self, name: str, layers: nn.Module, features: Tensor) -> Tensor:
         """Two convolutions of ``features``."""
-        shrink, rows = 4 - 4 * self._padded, features.shape[2]
-        out: Tensor | None = None
-        for start, stop in self._strips(features, rows - shrink, 2):
-            low, high = self._context(start, stop, rows)
+        extents = tuple(features.shape[2:])
+        whole = [(0, extent - self._shrink) for extent in extents]
+        out = None
+        for span in self._strips(features, whole[0], 2):
+            (low, high), *_ = self._context([span], extents)
             part = layers(features[:, :, low:high])
-            out = _keep(out, part, start - low if self._padded else 0, (start, stop), rows - shrink)
+            if out is None:
+                out = self._place(name, part, whole)
+            out[:, :, slice(*span)] = self._cut(part, [span, *whole[1:]])
         assert out is not None
         return out
 
-    def _up(
-        self, raise_: nn.Module, layers: Callable[[Tensor], Tensor], skip: Tensor, below: Tensor
-    ) -> Tensor:
-        """``below`` raised, joined with ``skip`` and convolved twice."""
-        assert isinstance(raise_, Raise)
-        cut = 2 if raise_.crop else 0  # rows that raising loses
-        raised = [2 * extent - cut for extent in below.shape[2:]]
-        skip = crop_centre(skip, raised)
-        shrink, rows = 4 - 4 * self._padded, raised[0]
-        out: Tensor | None = None
-        for start, stop in self._strips(skip, rows - shrink, 4):
-            low, high = self._context(start, stop, rows)
-            # Row r of what is raised is made of row (r + cut / 2) / 2 below, and its neighbours.
-            first = max((low + cut // 2) // 2 - raise_.linear, 0)
-            last = min((high + cut // 2 + 1) // 2 + raise_.linear, below.shape[2])
-            part = raise_(below[:, :, first:last])
-            # Raising a part crops its outermost rows as those of the whole: they are row 1 of it.
-            part = part[:, :, low - 2 * first : high - 2 * first]
-            part = torch.cat([skip[:, :, low:high], part], dim=1)
-            part = layers(part)
-            out = _keep(out, part, start - low if self._padded else 0, (start, stop), rows - shrink)
-        assert out is not None
-        return out
+    def _up(self, level: int, skip: Tensor, below: Tensor, want: _Part, lower: _Part) -> Tensor:
+        """``below`` raised, joined with ``skip`` and convolved twice: the spans ``want`` of it.
 
-    @property
-    def _padded(self) -> bool:
-        return self.network.section.padding == "same"
-
-    def _context(self, start: int, stop: int, rows: int) -> tuple[int, int]:
-        """The rows that rows ``start`` to ``stop`` of the output of two convolutions are made of.
-
-        Beyond the first and the last row a padded network sees zeros, as it does of the whole.
+        ``lower``: where ``below`` lies in the whole of its level.
         """
-        if self._padded:
-            return max(start - 2, 0), min(stop + 2, rows)
-        return start, stop + 4
+        raise_ = self.network.raise_[level]
+        assert isinstance(raise_, Raise)
+        layers: Callable[[Tensor], Tensor] = self.network.expand[level]
+        if level == 0:
+            layers = _Scored(self.network.expand[0], self.network.score)
+        raised = [extent + self._shrink for extent in want.whole]
+        skip = crop_centre(skip, raised)
+        out = None
+        for rows in self._strips(skip, want.spans[0], 4):
+            spans = [rows, *want.spans[1:]]
+            reads = self._context(spans, raised)
+            sources = [_source(raise_, read, n) for read, n in zip(reads, lower.whole, strict=True)]
+            starts = [
+                source[0] - span[0] for source, span in zip(sources, lower.spans, strict=True)
+            ]
+            lengths = [stop - start for start, stop in sources]
+            part = raise_(_narrow(below, starts, lengths))
+            # Raising a part crops its outermost pixels as those of the whole: they are number 1.
+            starts = [read[0] - 2 * source[0] for read, source in zip(reads, sources, strict=True)]
+            lengths = [stop - start for start, stop in reads]
+            part = _narrow(part, starts, lengths)
+            part = torch.cat([_narrow(skip, [read[0] for read in reads], lengths), part], dim=1)
+            part = layers(part)
+            if out is None:
+                out = self._place("" if level == 0 else f"up {level}", part, want.spans)
+            first = rows[0] - want.spans[0][0]
+            out[:, :, first : first + rows[1] - rows[0]] = self._cut(part, spans)
+        assert out is not None
+        return out
 
-    def _strips(self, like: Tensor, rows: int, factor: int) -> list[tuple[int, int]]:
-        """Spans of rows of an output, each of which takes about ``strip_bytes`` a map."""
+    def _plan_way_up(self, bottom: Sequence[int], keep: Sequence[Span] | None) -> list[_Part]:
+        """What each level, from the first to the lowest, has to give for ``keep`` of the first."""
+        wholes = [tuple(bottom)]
+        for raise_ in reversed(self.network.raise_):
+            assert isinstance(raise_, Raise)
+            lost = (2 if raise_.crop else 0) + self._shrink
+            wholes.insert(0, tuple(2 * extent - lost for extent in wholes[0]))
+        spans = [(0, extent) for extent in wholes[0]] if keep is None else list(keep)
+        parts = [_Part(wholes[0], spans)]
+        for raise_, whole in zip(self.network.raise_, wholes[1:], strict=True):
+            assert isinstance(raise_, Raise)
+            raised = [extent + self._shrink for extent in parts[-1].whole]
+            reads = self._context(parts[-1].spans, raised)
+            spans = [_source(raise_, read, n) for read, n in zip(reads, whole, strict=True)]
+            if len(parts) >= min(LEVELS, len(wholes) - 1):  # which are computed whole
+                spans = [(0, extent) for extent in whole]
+            parts.append(_Part(whole, spans))
+        return parts
+
+    def _context(self, spans: Sequence[Span], extents: Sequence[int]) -> list[Span]:
+        """The pixels that ``spans`` of the output of two convolutions are made of.
+
+        Beyond the first and the last pixel a padded network sees zeros, as it does of the whole.
+        """
+        if not self._padded:
+            return [(start, stop + 4) for start, stop in spans]
+        axes = zip(spans, extents, strict=False)
+        return [(max(start - 2, 0), min(stop + 2, extent)) for (start, stop), extent in axes]
+
+    def _cut(self, part: Tensor, spans: Sequence[Span]) -> Tensor:
+        """What of two padded convolutions of ``_context(spans)`` is the same as of the whole."""
+        first = [min(start, 2) if self._padded else 0 for start, _ in spans]
+        return _narrow(part, first, [stop - start for start, stop in spans])
+
+    def _place(self, name: str, part: Tensor, spans: Sequence[Span]) -> Tensor:
+        """Room for ``spans`` of what ``part`` is a part of, channels last.
+
+        By a name it is the same memory as in the call before, if that was enough; without one the
+        caller's own.
+        """
+        shape = (part.shape[0], *(stop - start for start, stop in spans), part.shape[1])
+        size = math.prod(shape) * part.element_size()
+        place = self._places.get(name)
+        if place is None or place.numel() < size:
+            self._places.pop(name, None)
+            place = torch.from_numpy(array_off_heap((size,), np.dtype(np.uint8)))
+            if name:
+                self._places[name] = place
+        return place[:size].view(part.dtype).view(shape).movedim(-1, 1)
+
+    def _strips(self, like: Tensor, rows: Span, factor: int) -> list[Span]:
+        """``rows`` in spans, each of which takes about ``strip_bytes`` a map."""
         row = like[:, :, :1].numel() * like.element_size() * factor // 2
         height = max(self.strip_bytes // max(row, 1), 16)
-        count = max(rows // height, 1)
-        cuts = [rows * number // count for number in range(count + 1)]
+        start, stop = rows
+        count = max((stop - start) // height, 1)
+        cuts = [start + (stop - start) * number // count for number in range(count + 1)]
         return list(itertools.pairwise(cuts))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """``spans`` of the spatial axes of a level's output, whose extents are ``whole``."""
+
+    whole: Sequence[int]
+    spans: Sequence[Span]
+
+
+def _source(raise_: Raise, span: Span, extent: int) -> Span:
+    """What ``span`` of the raised is made of, below, where the axis has ``extent`` pixels.
+
+    Pixel r is made of (r + cut) / 2 and, if interpolated, its neighbours; cut is lost by raising.
+    """
+    cut = 1 if raise_.crop else 0
+    first = (span[0] + cut) // 2 - raise_.linear
+    last = (span[1] + cut + 1) // 2 + raise_.linear
+    return max(first, 0), min(last, extent)
+
+
+def _narrow(features: Tensor, starts: Sequence[int], lengths: Sequence[int]) -> Tensor:
+    """A part of the spatial axes."""
+    for axis, (start, length) in enumerate(zip(starts, lengths, strict=True), start=2):
+        features = features.narrow(axis, start, length)
+    return features
 
 
 class _Scored:
@@ -132,16 +232,3 @@ class _Scored:
         assert isinstance(weight, Tensor)
         logits: Tensor = self._score(features.to(weight.dtype))
         return logits
-
-
-def _keep(
-    out: Tensor | None, part: Tensor, skipped: int, span: tuple[int, int], rows: int
-) -> Tensor:
-    """Put the rows of a strip's output, but the first ``skipped``, to where they belong."""
-    start, stop = span
-    if out is None:
-        memory_format = torch.channels_last if part.ndim == 4 else torch.channels_last_3d
-        shape = (*part.shape[:2], rows, *part.shape[3:])
-        out = torch.empty(shape, dtype=part.dtype, device=part.device, memory_format=memory_format)
-    out[:, :, start:stop] = part[:, :, skipped : skipped + stop - start]
-    return out

@@ -129,8 +129,8 @@ def _read_ahead(
 
 
 def _batches(windows: Iterable[_Window], predictor: Predictor) -> Iterator[list[_Window]]:
-    """Windows one by one; for a GPU runs of equal shape with no more pixels than a tile."""
-    for shape, alike in itertools.groupby(windows, lambda window: window[1].shape):
+    """Windows one by one; for a GPU runs of equal shape and crop, of a tile's pixels at most."""
+    for (shape, _), alike in itertools.groupby(windows, lambda one: (one[1].shape, one[0].crop)):
         most = 1
         if predictor.device.type == "cuda":
             pixels = predictor.tile**predictor.dimensions
@@ -153,7 +153,7 @@ class _Begun:
 
 
 def _begin(predictor: Predictor, batch: list[_Window]) -> _Begun:
-    """Run the network on windows of one shape; on a GPU nothing here waits for it."""
+    """Run the network on windows of one shape and crop; on a GPU nothing here waits for it."""
     cuda = predictor.device.type == "cuda"
     first_CS = batch[0][1]
     window_NCS = torch.from_numpy(
@@ -161,10 +161,8 @@ def _begin(predictor: Predictor, batch: list[_Window]) -> _Begun:
     )
     if cuda:
         window_NCS = window_NCS.pin_memory()
-    probability_NKS = predictor.probabilities(window_NCS)
     parts = []
-    for (tile, _), probability_KS in zip(batch, probability_NKS, strict=True):
-        part_KS = probability_KS[(slice(None), *tile.crop_slices)]
+    for part_KS in predictor.probabilities(window_NCS, batch[0][0].crop):
         if cuda:
             kept = torch.empty(part_KS.shape, dtype=part_KS.dtype, pin_memory=True)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +12,7 @@ import torch
 from jaxtyping import Float, Float32
 
 from septum.devices import Precision, channels_last, choose_dtype
-from septum.geometry import Footprint
+from septum.geometry import Footprint, Span
 from septum.images.intensity_range import IntensityRange
 from septum.memory import available_memory
 from septum.model import Model
@@ -39,18 +40,30 @@ class Predictor:
 
     @torch.inference_mode()
     def probabilities(
-        self, window_NCS: Float32[torch.Tensor, "n c *s"]
+        self, window_NCS: Float32[torch.Tensor, "n c *s"], keep: Sequence[Span]
     ) -> Float32[torch.Tensor, "n k *t"]:
-        """Class probabilities of windows of normalised grey values; the mean over orientations."""
+        """Class probabilities of windows of normalised grey values; the mean over orientations.
+
+        Of the output's spatial axes only the spans ``keep`` are given, and on a processor computed.
+        """
+        extents = [self.footprint.output_extent(extent) for extent in window_NCS.shape[2:]]
         window_NCS = window_NCS.to(self.device, self.dtype, non_blocking=True)
-        mean_NKS = self._run(window_NCS)
+        mean_NKS = self._run(window_NCS, keep)
         for way in range(1, self.orientations):
-            mean_NKS += _undo(self._run(_orient(window_NCS, way)), way)
+            turned = _orient_spans(keep, extents, way)
+            mean_NKS += _undo(self._run(_orient(window_NCS, way), turned), way)
         return mean_NKS / self.orientations if self.orientations > 1 else mean_NKS
 
-    def _run(self, window_NCS: Float[torch.Tensor, "n c *s"]) -> Float32[torch.Tensor, "n k *t"]:
+    def _run(
+        self, window_NCS: Float[torch.Tensor, "n c *s"], keep: Sequence[Span]
+    ) -> Float32[torch.Tensor, "n k *t"]:
         window_NCS = window_NCS.contiguous(memory_format=channels_last(self.dimensions))
-        logits_NKS: torch.Tensor = self.network(window_NCS).float()
+        logits_NKS: torch.Tensor
+        if isinstance(self.network, StripUNet):
+            logits_NKS = self.network(window_NCS, keep).float()
+        else:
+            kept = (slice(None), slice(None), *(slice(*span) for span in keep))
+            logits_NKS = self.network(window_NCS)[kept].float()
         if self.sigmoid:
             return torch.cat([(-logits_NKS).sigmoid(), logits_NKS.sigmoid()], dim=1)
         return logits_NKS.softmax(1)
@@ -136,6 +149,18 @@ def _orient(window: torch.Tensor, way: int) -> torch.Tensor:
     if way & 2:
         window = window.flip(-2)
     return window.transpose(-1, -2) if way & 4 else window
+
+
+def _orient_spans(spans: Sequence[Span], extents: Sequence[int], way: int) -> list[Span]:
+    """Where ``spans`` of an image of ``extents`` lie in the image that ``_orient`` gives."""
+    turned = list(spans)
+    for bit, axis in ((1, -1), (2, -2)):
+        if way & bit:
+            start, stop = turned[axis]
+            turned[axis] = (extents[axis] - stop, extents[axis] - start)
+    if way & 4:
+        turned[-1], turned[-2] = turned[-2], turned[-1]
+    return turned
 
 
 def _undo(window: torch.Tensor, way: int) -> torch.Tensor:
