@@ -19,6 +19,7 @@ from septum.devices import Precision
 from septum.geometry import ArrayPixels, read_mirrored, tile_grid
 from septum.memory import raise_allocator_thresholds
 from septum.model import Model
+from septum.network.strips import StripUNet
 from septum.prediction.overlap_tile import (
     predict_mask,
     predict_probabilities,
@@ -57,7 +58,7 @@ def septum(precision: Precision = "auto", tile: int | None = None) -> Callable[[
     """Septum's probabilities of the whole image, float32."""
 
     def build(model: Model) -> Predict:
-        raise_allocator_thresholds()  # as `septum predict` does
+        raise_allocator_thresholds(bounded=True)  # as `septum predict` does
         predictor = prepare(model, precision=precision, tile=tile, orientations=1)
         return lambda image_CYX: predict_probabilities(predictor, image_CYX)
 
@@ -66,7 +67,7 @@ def septum(precision: Precision = "auto", tile: int | None = None) -> Callable[[
 
 def septum_mask(model: Model) -> Predict:
     """Septum tile by tile; the whole image is held as a mask alone (1, Y, X), a byte a pixel."""
-    raise_allocator_thresholds()
+    raise_allocator_thresholds(bounded=True)
     predictor = prepare(model, precision="auto", orientations=1)
 
     def predict(image_CYX: np.ndarray) -> np.ndarray:
@@ -93,12 +94,14 @@ def monai(overlap: float, mode: str, tuned: bool = False) -> Callable[[Model], P
 
 def tuned_network(model: Model) -> Callable[[Tensor], Tensor]:
     """All of septum's but its tiles: folded, channels last, bfloat16, memory kept."""
-    raise_allocator_thresholds()
+    raise_allocator_thresholds(bounded=True)
     predictor = prepare(model, precision="auto", orientations=1)
+    assert isinstance(predictor.network, StripUNet)
+    network = StripUNet(predictor.network.network)
 
     def run(window_NCYX: Tensor) -> Tensor:
         window_NCYX = window_NCYX.to(predictor.dtype, memory_format=torch.channels_last)
-        logits_NKYX: Tensor = predictor.network(window_NCYX).float()
+        logits_NKYX: Tensor = network(window_NCYX)
         return logits_NKYX
 
     return run

@@ -133,6 +133,10 @@ def test_the_allocator_is_told_on_glibc_and_elsewhere_nothing_happens(monkeypatc
     monkeypatch.setattr(memory.sys, "platform", "linux")
     assert tell()
     assert {name for name, _ in told} == {-1, -2, -4}
+    assert (-4, 0) in told
+    told.clear()
+    assert tell(bounded=True)
+    assert {(-3, 32 << 20), (-4, 1 << 16), (-8, 1)} < set(told)
     told.clear()
     monkeypatch.setattr(memory.sys, "platform", "darwin")
     assert not tell()

@@ -91,13 +91,15 @@ def _group_memory(root: Path) -> Iterator[int]:
 
 
 @functools.cache
-def raise_allocator_thresholds() -> bool:
+def raise_allocator_thresholds(bounded: bool = False) -> bool:
     """Let glibc keep freed memory, instead of returning and faulting it in again at every step.
 
     A training step frees and takes hundreds of megabytes; by default glibc maps each large block
     anew, and the page faults cost more than the arithmetic of a layer. Sets M_MMAP_MAX = 0,
-    M_TRIM_THRESHOLD to its maximum and M_TOP_PAD to 64 MiB, once a process. Elsewhere than on
-    glibc it does nothing and returns False.
+    M_TRIM_THRESHOLD to its maximum and M_TOP_PAD to 64 MiB. ``bounded``: blocks of 32 MiB and
+    more (glibc's largest M_MMAP_THRESHOLD) are mapped, so that the heap is not left in pieces that
+    they do not fit into, and threads have no heaps of their own; for what has few such blocks, as
+    prediction in strips. Elsewhere than on glibc it does nothing and returns False.
     """
     if not sys.platform.startswith("linux"):
         return False
@@ -105,8 +107,11 @@ def raise_allocator_thresholds() -> bool:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):
         return False
-    m_trim_threshold, m_top_pad, m_mmap_max = -1, -2, -4
-    settings = ((m_mmap_max, 0), (m_trim_threshold, 2**31 - 1), (m_top_pad, 64 << 20))
+    m_trim_threshold, m_top_pad, m_mmap_threshold, m_mmap_max, m_arena_max = -1, -2, -3, -4, -8
+    settings = [(m_mmap_max, 0), (m_trim_threshold, 2**31 - 1), (m_top_pad, 64 << 20)]
+    if bounded:
+        settings[0] = (m_mmap_max, 1 << 16)  # glibc's own
+        settings += [(m_mmap_threshold, 32 << 20), (m_arena_max, 1)]
     return bool(sum(mallopt(name, value) for name, value in settings) == len(settings))
 
 

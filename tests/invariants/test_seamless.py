@@ -18,6 +18,7 @@ from septum.images.intensity_range import IntensityRange
 from septum.model import Model
 from septum.network.unet import UNet
 from septum.prediction.overlap_tile import Predictor, predict_probabilities, prepare
+from septum.prediction.predictor import sigmoid_probabilities, softmax_probabilities
 from septum.recipe import Network, Recipe, Training
 
 TOLERANCE = {"rtol": 0, "atol": 1e-5}
@@ -220,7 +221,7 @@ def engine(network, tile, dimensions=2, orientations=1, classes=2):
         footprint=network.footprint,
         intensity=IntensityRange((0.0,), (1.0,)),
         classes=classes,
-        sigmoid=classes == 2,
+        finish=sigmoid_probabilities if classes == 2 else softmax_probabilities,
         dimensions=dimensions,
         orientations=orientations,
         tile=tile,

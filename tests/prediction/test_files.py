@@ -16,6 +16,7 @@ from septum.images.intensity_range import IntensityRange
 from septum.model import Model, build_network, save_model
 from septum.prediction.files import Options, doubt_pixel_size, find_doubt, predict_files
 from septum.prediction.overlap_tile import Predictor, predict_probabilities, prepare
+from septum.prediction.predictor import sigmoid_probabilities
 from septum.prediction.streaming import predict_whole
 from septum.recipe import Network, Recipe, Training
 
@@ -38,7 +39,7 @@ def predictor(dimensions, channels=1):
         footprint=Middle.footprint,
         intensity=IntensityRange((0.0,) * channels, (1.0,) * channels),
         classes=2,
-        sigmoid=True,
+        finish=sigmoid_probabilities,
         dimensions=dimensions,
         orientations=1,
         tile=Middle.footprint.extent_for_core(4),

@@ -14,8 +14,9 @@ from skimage.measure import label, regionprops
 from skimage.segmentation import watershed
 
 from septum.errors import InputError
-from septum.prediction.instances import Separation, label_objects, label_objects_by_block
+from septum.prediction.instances import label_objects, label_objects_by_block
 from septum.prediction.overlap_tile import predict_mask
+from septum.prediction.separation import Separation
 
 
 def fill_holes(class_S, fill):

@@ -25,10 +25,11 @@ from septum.images.zarr_writer import create_image, is_whole_chunks
 from septum.model import Model, build_network, save_model
 from septum.prediction import outputs, streaming
 from septum.prediction.files import Options, predict_files
-from septum.prediction.instances import Separation, label_objects
+from septum.prediction.instances import label_objects
 from septum.prediction.manifest import NAME, Manifest, is_finished
 from septum.prediction.overlap_tile import prepare
 from septum.prediction.results import Results, result_headers
+from septum.prediction.separation import Separation
 from septum.prediction.streaming import chunk_extent, plan_tiles, predict_whole
 from septum.recipe import Network, Recipe, Training
 

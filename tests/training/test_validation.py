@@ -13,6 +13,7 @@ from septum.errors import TrainingError
 from septum.geometry import unet_footprint
 from septum.images.intensity_range import IntensityRange
 from septum.prediction.overlap_tile import Predictor
+from septum.prediction.predictor import softmax_probabilities
 from septum.recipe import Loss
 from septum.training import validation
 from septum.training.validation import AnnotatedTarget, choose_threshold, validate
@@ -33,7 +34,7 @@ def predictions(monkeypatch: pytest.MonkeyPatch) -> Predictor:
         footprint=unet_footprint(1, "same"),
         intensity=IntensityRange((0.0,), (1.0,)),
         classes=2,
-        sigmoid=False,
+        finish=softmax_probabilities,
         dimensions=2,
         orientations=1,
         tile=8,

@@ -22,7 +22,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from septum.geometry import Span
 from septum.memory import array_off_heap
@@ -31,20 +30,27 @@ from septum.network.unet import Raise, UNet, crop_centre
 STRIP_BYTES = 16 << 20
 """About the size of one map of a strip. Smaller ones take less memory, but more of their rows are
 computed twice."""
-LEVELS = 2
+LAST = "last"
+LEVELS = 3
 """So many levels, from the first, go in strips; the maps of the others are small."""
 
 
 class StripUNet(nn.Module):
-    """``network`` for inference, its first levels in strips.
+    """``network`` for inference, its first levels in strips; ``finish`` is applied to the scores.
 
     Gives what ``network`` does, in evaluation; nothing here can be trained. What levels keep whole
     has its place from call to call, so that memory is the same after the thousandth tile as after
     the first; of several threads one computes at a time.
     """
 
-    def __init__(self, network: UNet, strip_bytes: int = STRIP_BYTES) -> None:
+    def __init__(
+        self,
+        network: UNet,
+        strip_bytes: int = STRIP_BYTES,
+        finish: Callable[[Tensor], Tensor] = lambda scores: scores,
+    ) -> None:
         super().__init__()
+        self.finish = finish
         self.network = network
         self.strip_bytes = strip_bytes
         self._padded = network.section.padding == "same"
@@ -56,24 +62,23 @@ class StripUNet(nn.Module):
     def forward(
         self, image: Float[Tensor, "n c *s"], keep: Sequence[Span] | None = None
     ) -> Float[Tensor, "n k *t"]:
-        """Scores of the classes; of their spatial axes the spans ``keep`` alone, if given."""
+        """Scores of the classes (float32), finished; of the spatial axes ``keep``, if given."""
         with self._lock:
             return self._forward(image, keep)
 
     def _forward(self, image: Tensor, keep: Sequence[Span] | None) -> Tensor:
         network, depth = self.network, self.network.section.depth
-        pool = F.max_pool2d if network.dimensions == 2 else F.max_pool3d
         skips = []
         features = image
         for level, convolve in enumerate(network.contract):
-            if level:
-                features = pool(features, 2)
-            if level < LEVELS:
-                features = self._down(f"down {level}", convolve, features)
-            else:
+            if level == depth:
                 features = convolve(features)
-            if level < depth:
-                skips.append(features)
+            elif level < LEVELS:
+                skip, features = self._down(level, convolve, features)
+                skips.append(skip)
+            else:
+                skips.append(convolve(features))
+                features = _pool(skips[-1])
         parts = self._plan_way_up(tuple(features.shape[2:]), keep)
         for level in reversed(range(depth)):
             if level < LEVELS:
@@ -85,19 +90,25 @@ class StripUNet(nn.Module):
                     features = layer(features)
         return features
 
-    def _down(self, name: str, layers: nn.Module, features: Tensor) -> Tensor:
-        """Two convolutions of ``features``."""
+    def _down(self, level: int, layers: nn.Module, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Two convolutions of ``features``; and these pooled."""
         extents = tuple(features.shape[2:])
         whole = [(0, extent - self._shrink) for extent in extents]
-        out = None
-        for span in self._strips(features, whole[0], 2):
+        halves = [(0, stop // 2) for _, stop in whole]
+        out: Tensor | None = None
+        pooled: Tensor | None = None
+        for span in self._strips(features, self._channels(level), whole[0]):
             (low, high), *_ = self._context([span], extents)
             part = layers(features[:, :, low:high])
-            if out is None:
-                out = self._place(name, part, whole)
-            out[:, :, slice(*span)] = self._cut(part, [span, *whole[1:]])
+            if out is None or pooled is None:
+                out = self._place(f"skip {level}", part, whole)
+                pooled = self._place(f"between {level % 2}", part, halves)
+            part = self._cut(part, [span, *whole[1:]])
+            out[:, :, slice(*span)] = part
+            pooled[:, :, span[0] // 2 : span[1] // 2] = _pool(part)
         assert out is not None
-        return out
+        assert pooled is not None
+        return out, pooled
 
     def _up(self, level: int, skip: Tensor, below: Tensor, want: _Part, lower: _Part) -> Tensor:
         """``below`` raised, joined with ``skip`` and convolved twice: the spans ``want`` of it.
@@ -108,11 +119,11 @@ class StripUNet(nn.Module):
         assert isinstance(raise_, Raise)
         layers: Callable[[Tensor], Tensor] = self.network.expand[level]
         if level == 0:
-            layers = _Scored(self.network.expand[0], self.network.score)
+            layers = self._score
         raised = [extent + self._shrink for extent in want.whole]
         skip = crop_centre(skip, raised)
         out = None
-        for rows in self._strips(skip, want.spans[0], 4):
+        for rows in self._strips(skip, 2 * self._channels(level), want.spans[0]):
             spans = [rows, *want.spans[1:]]
             reads = self._context(spans, raised)
             sources = [_source(raise_, read, n) for read, n in zip(reads, lower.whole, strict=True)]
@@ -128,7 +139,8 @@ class StripUNet(nn.Module):
             part = torch.cat([_narrow(skip, [read[0] for read in reads], lengths), part], dim=1)
             part = layers(part)
             if out is None:
-                out = self._place("" if level == 0 else f"up {level}", part, want.spans)
+                name = f"between {(level + 1) % 2}" if level else LAST
+                out = self._place(name, part, want.spans)
             first = rows[0] - want.spans[0][0]
             out[:, :, first : first + rows[1] - rows[0]] = self._cut(part, spans)
         assert out is not None
@@ -168,30 +180,44 @@ class StripUNet(nn.Module):
         first = [min(start, 2) if self._padded else 0 for start, _ in spans]
         return _narrow(part, first, [stop - start for start, stop in spans])
 
+    def _score(self, features: Tensor) -> Tensor:
+        """The last two convolutions, and the scores of the classes in single precision."""
+        features = self.network.expand[0](features)
+        score = self.network.score
+        return self.finish(score(features.to(score.weight.dtype)))
+
+    def _channels(self, level: int) -> int:
+        """Of the maps of a level."""
+        return self.network.section.width << level
+
     def _place(self, name: str, part: Tensor, spans: Sequence[Span]) -> Tensor:
         """Room for ``spans`` of what ``part`` is a part of, channels last.
 
-        By a name it is the same memory as in the call before, if that was enough; without one the
-        caller's own.
+        It is the same memory as in the call before, if that was enough; but what comes out at the
+        end is the caller's own, channels first.
         """
-        shape = (part.shape[0], *(stop - start for start, stop in spans), part.shape[1])
-        size = math.prod(shape) * part.element_size()
+        batch, channels = part.shape[:2]
+        extents = [stop - start for start, stop in spans]
+        size = batch * channels * math.prod(extents) * part.element_size()
+        if name == LAST:
+            room = torch.from_numpy(array_off_heap((size,), np.dtype(np.uint8)))
+            return room.view(part.dtype).view(batch, channels, *extents)
         place = self._places.get(name)
         if place is None or place.numel() < size:
             self._places.pop(name, None)
             place = torch.from_numpy(array_off_heap((size,), np.dtype(np.uint8)))
-            if name:
-                self._places[name] = place
-        return place[:size].view(part.dtype).view(shape).movedim(-1, 1)
+            self._places[name] = place
+        return place[:size].view(part.dtype).view(batch, *extents, channels).movedim(-1, 1)
 
-    def _strips(self, like: Tensor, rows: Span, factor: int) -> list[Span]:
-        """``rows`` in spans, each of which takes about ``strip_bytes`` a map."""
-        row = like[:, :, :1].numel() * like.element_size() * factor // 2
-        height = max(self.strip_bytes // max(row, 1), 16)
+    def _strips(self, like: Tensor, channels: int, rows: Span) -> list[Span]:
+        """``rows`` in spans, in each of which ``channels`` maps take about ``strip_bytes``."""
+        row = like[:, :1, :1].numel() * channels * like.element_size()
+        height = max(self.strip_bytes // row, 16)
         start, stop = rows
         count = max((stop - start) // height, 1)
-        cuts = [start + (stop - start) * number // count for number in range(count + 1)]
-        return list(itertools.pairwise(cuts))
+        # Even, where all rows are wanted: whole pooling windows.
+        cuts = [start + (stop - start) * number // (2 * count) * 2 for number in range(count)]
+        return list(itertools.pairwise([*cuts, stop]))
 
 
 @dataclass(frozen=True)
@@ -213,22 +239,19 @@ def _source(raise_: Raise, span: Span, extent: int) -> Span:
     return max(first, 0), min(last, extent)
 
 
+def _pool(features: Tensor) -> Tensor:
+    """The largest of 2 pixels along each spatial axis.
+
+    torch's own pooling on a processor makes indices besides, of four times the memory.
+    """
+    for axis in range(2, features.ndim):
+        first, second = features.unfold(axis, 2, 2).unbind(-1)
+        features = torch.maximum(first, second)
+    return features
+
+
 def _narrow(features: Tensor, starts: Sequence[int], lengths: Sequence[int]) -> Tensor:
     """A part of the spatial axes."""
     for axis, (start, length) in enumerate(zip(starts, lengths, strict=True), start=2):
         features = features.narrow(axis, start, length)
     return features
-
-
-class _Scored:
-    """The last two convolutions, and the scores of the classes in single precision."""
-
-    def __init__(self, layers: nn.Module, score: nn.Module) -> None:
-        self._layers, self._score = layers, score
-
-    def __call__(self, features: Tensor) -> Tensor:
-        features = self._layers(features)
-        weight = self._score.weight
-        assert isinstance(weight, Tensor)
-        logits: Tensor = self._score(features.to(weight.dtype))
-        return logits

@@ -15,10 +15,10 @@ from septum.images.intensity_range import IntensityRange
 from septum.images.stored import StoredImage, load_image, open_image
 from septum.memory import raise_allocator_thresholds
 from septum.model import Model, load_model
-from septum.prediction.instances import Separation
 from septum.prediction.outputs import Output, make_folder, plan_outputs, write_outputs
 from septum.prediction.overlap_tile import Predictor
 from septum.prediction.predictor import prepare
+from septum.prediction.separation import Separation
 from septum.prediction.streaming import Watch
 
 WHOLE_BYTES = 32 << 20
@@ -87,7 +87,7 @@ def predict_files(
     """
     from septum.devices import choose_device
 
-    raise_allocator_thresholds()
+    raise_allocator_thresholds(bounded=True)
     loaded = load_model(model)
     sources = expand_inputs(inputs)
     _check(options)

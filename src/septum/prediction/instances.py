@@ -27,34 +27,10 @@ from septum.prediction.pieces import (
     join_objects,
     join_seeds,
 )
+from septum.prediction.separation import Separation
 
 MOST_CLASSES = 255
 Classes = npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class Separation:
-    """What is an object, and where one ends and the next begins; see ``label_objects``.
-
-    Raises InputError for a value out of its range.
-    """
-
-    threshold: float = 0.5
-    """With two classes, a pixel is object if p(1) > threshold; in [0, 1], unused with more."""
-    seeds: float | None = None
-    """Where p of the object's class exceeds this, in [0, 1], lie the seeds that divide it."""
-    minimum: int = 0
-    """Objects of fewer pixels are removed."""
-    fill: int = 0
-    """Holes of at most so many pixels are filled."""
-
-    def __post_init__(self) -> None:
-        for name, share in (("threshold", self.threshold), ("seeds", self.seeds)):
-            if share is not None and not 0 <= share <= 1:
-                raise InputError(f"{name} = {share} is not a probability; use a value from 0 to 1")
-        for name, pixels in (("minimum", self.minimum), ("fill", self.fill)):
-            if pixels < 0:
-                raise InputError(f"{name} = {pixels} is not a number of pixels; use 0 or more")
 
 
 def label_objects(

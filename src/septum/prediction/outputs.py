@@ -16,9 +16,7 @@ from septum.images.files import write_image
 from septum.images.image import Image, ImageHeader
 from septum.images.stored import StoredImage
 from septum.images.tiff_writer import write_tiff_by_tile
-from septum.prediction.instances import Separation, label_objects_by_block
 from septum.prediction.manifest import Manifest, is_finished
-from septum.prediction.objects import ObjectTable, measure_objects, write_objects
 from septum.prediction.overlap_tile import Predictor
 from septum.prediction.results import (
     ProbabilityType,
@@ -28,12 +26,11 @@ from septum.prediction.results import (
     results_in_memory,
     results_in_store,
 )
+from septum.prediction.separation import Separation
 from septum.prediction.streaming import Watch, chunk_extent, plan_tiles, predict_into
 
 HELD_BYTES = 256 << 20
 """Results up to this size wait in memory to be written as TIFF; larger ones in a hidden store."""
-LABEL_BLOCK = 2048
-"""Pixels an axis, at most, that are numbered and measured at once; in 3D 256."""
 
 
 @dataclass(frozen=True)
@@ -147,10 +144,12 @@ def write_outputs(
         results = results_in_store(headers, store, chunk, predictor.dimensions)
         manifest = Manifest(store, _identity(image, predictor, threshold, probability))
     predict_into(predictor, image, results, threshold, chunk, manifest, watch)
-    tables = None
+    objects = None
     if separation is not None:
-        tables = _number_objects(image, predictor.dimensions, results, separation)
-        write_objects(output.paths["objects"], tables)
+        from septum.prediction.numbering import number_objects  # numba: 65 MB, half a second
+
+        table = output.paths["objects"]
+        objects = number_objects(image, predictor.dimensions, results, separation, table)
     if output.store is not None:
         results.finish()
         assert manifest is not None
@@ -159,7 +158,7 @@ def write_outputs(
         _write_files(output, results)
         if store is not None:
             shutil.rmtree(store)
-    return None if tables is None else sum(len(table.id_N) for table in tables.values())
+    return objects
 
 
 def _identity(
@@ -180,37 +179,6 @@ def _identity(
         "threshold": threshold,
         "probability": probability,
     }
-
-
-def _number_objects(
-    image: StoredImage, dimensions: int, results: Results, separation: Separation
-) -> dict[str, ObjectTable]:
-    tables = {}
-    side = LABEL_BLOCK if dimensions == 2 else LABEL_BLOCK // 8
-    for suffix, stack in image.stacks(dimensions):
-        axes = zip(image.axes, stack.index, strict=True)
-        place = {axis: number for axis, number in axes if isinstance(number, int)}
-        instances = results.part("instances", place)
-        block = [min(side, extent) for extent in instances.shape]
-        probability = results.part("probability", place)
-        classes = label_objects_by_block(probability, instances, separation, block)
-        size = None if image.pixel_size is None else image.pixel_size[-dimensions:]
-        tables[suffix] = measure_objects(
-            instances, _Grey(stack), classes, block, size, image.channel_names
-        )
-    return tables
-
-
-class _Grey:
-    """A stack read like an array (C, *S)."""
-
-    def __init__(self, stack: Any) -> None:
-        self._stack = stack
-        self.shape: tuple[int, ...] = (stack.channels, *stack.extents)
-        self.dtype: np.dtype[Any] = np.dtype(stack.dtype)
-
-    def __getitem__(self, index: tuple[slice, ...]) -> Any:
-        return self._stack.read(tuple(index[1:]))[index[0]]
 
 
 def _write_files(output: Output, results: Results) -> None:

@@ -44,8 +44,8 @@ ROWS = 128
 
 Request = tuple[Pixels, Tile]
 """A tile of an image."""
-_Window = tuple[Tile, np.ndarray]
-"""A tile, and what was read for it."""
+_Window = tuple[Tile, torch.Tensor]
+"""A tile, and what was read for it, normalised (C, *S), of the network's type."""
 
 
 def predict_tiles(
@@ -92,10 +92,11 @@ def predict_windows(
     def read(request: Request) -> _Window:
         image, tile = request
         window_CS = read_mirrored(image, tile.read)
-        kept_CS = array_off_heap(window_CS.shape, np.dtype(np.float32))
+        room = array_off_heap((window_CS.size * predictor.dtype.itemsize,), np.dtype(np.uint8))
+        kept_CS = torch.from_numpy(room).view(predictor.dtype).view(window_CS.shape)
         for start in range(0, window_CS.shape[1], ROWS):  # what is made on the way stays small
             rows = slice(start, start + ROWS)
-            kept_CS[:, rows] = predictor.intensity.apply(window_CS[:, rows])
+            kept_CS[:, rows] = torch.from_numpy(predictor.intensity.apply(window_CS[:, rows]))
         return tile, kept_CS
 
     cuda = predictor.device.type == "cuda"
@@ -155,19 +156,18 @@ class _Begun:
 def _begin(predictor: Predictor, batch: list[_Window]) -> _Begun:
     """Run the network on windows of one shape and crop; on a GPU nothing here waits for it."""
     cuda = predictor.device.type == "cuda"
-    first_CS = batch[0][1]
-    window_NCS = torch.from_numpy(
-        np.stack([window_CS for _, window_CS in batch]) if len(batch) > 1 else first_CS[np.newaxis]
-    )
+    window_NCS = batch[0][1][None]
+    if len(batch) > 1:
+        window_NCS = torch.stack([window_CS for _, window_CS in batch])
     if cuda:
         window_NCS = window_NCS.pin_memory()
     parts = []
     for part_KS in predictor.probabilities(window_NCS, batch[0][0].crop):
         if cuda:
             kept = torch.empty(part_KS.shape, dtype=part_KS.dtype, pin_memory=True)
+            parts.append(kept.copy_(part_KS, non_blocking=True))
         else:
-            kept = torch.from_numpy(array_off_heap(tuple(part_KS.shape), np.dtype(np.float32)))
-        parts.append(kept.copy_(part_KS, non_blocking=True))
+            parts.append(part_KS)
     copied = torch.cuda.Event() if cuda else None  # type: ignore[no-untyped-call]
     if copied is not None:
         copied.record()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,7 +31,8 @@ class Predictor:
     footprint: Footprint
     intensity: IntensityRange
     classes: int
-    sigmoid: bool
+    finish: Callable[[torch.Tensor], torch.Tensor]
+    """From scores (N, K, S) to probabilities (N, classes, S)."""
     dimensions: int
     orientations: Literal[1, 8]
     tile: int
@@ -40,7 +41,7 @@ class Predictor:
 
     @torch.inference_mode()
     def probabilities(
-        self, window_NCS: Float32[torch.Tensor, "n c *s"], keep: Sequence[Span]
+        self, window_NCS: Float[torch.Tensor, "n c *s"], keep: Sequence[Span]
     ) -> Float32[torch.Tensor, "n k *t"]:
         """Class probabilities of windows of normalised grey values; the mean over orientations.
 
@@ -58,15 +59,11 @@ class Predictor:
         self, window_NCS: Float[torch.Tensor, "n c *s"], keep: Sequence[Span]
     ) -> Float32[torch.Tensor, "n k *t"]:
         window_NCS = window_NCS.contiguous(memory_format=channels_last(self.dimensions))
-        logits_NKS: torch.Tensor
         if isinstance(self.network, StripUNet):
-            logits_NKS = self.network(window_NCS, keep).float()
-        else:
-            kept = (slice(None), slice(None), *(slice(*span) for span in keep))
-            logits_NKS = self.network(window_NCS)[kept].float()
-        if self.sigmoid:
-            return torch.cat([(-logits_NKS).sigmoid(), logits_NKS.sigmoid()], dim=1)
-        return logits_NKS.softmax(1)
+            probability_NKS: torch.Tensor = self.network(window_NCS, keep)
+            return probability_NKS
+        kept = (slice(None), slice(None), *(slice(*span) for span in keep))
+        return self.finish(self.network(window_NCS)[kept].float())
 
 
 def prepare(
@@ -98,19 +95,30 @@ def prepare(
         )
     network.to(device=device, dtype=dtype, memory_format=channels_last(network.dimensions))  # type: ignore[call-overload]
     network.score.float()
+    finish = sigmoid_probabilities if recipe.network.head == "sigmoid" else softmax_probabilities
     return Predictor(
         # A processor's cache is small, its memory is shared; a GPU wants large pieces of work.
-        network=StripUNet(network) if device.type == "cpu" else network,
+        network=StripUNet(network, finish=finish) if device.type == "cpu" else network,
         footprint=footprint,
         intensity=model.intensity,
         classes=model.classes,
-        sigmoid=recipe.network.head == "sigmoid",
+        finish=finish,
         dimensions=recipe.network.dimensions,
         orientations=recipe.prediction.orientations if orientations is None else orientations,
         tile=extent,
         device=device,
         dtype=dtype,
     )
+
+
+def softmax_probabilities(score_NKS: torch.Tensor) -> torch.Tensor:
+    """Of classes that exclude each other, one score for each."""
+    return score_NKS.softmax(1)
+
+
+def sigmoid_probabilities(score_NKS: torch.Tensor) -> torch.Tensor:
+    """Of background and object, from the one score of the object."""
+    return torch.cat([(-score_NKS).sigmoid(), score_NKS.sigmoid()], dim=1)
 
 
 def tile_budget(device: torch.device) -> int:

@@ -19,8 +19,8 @@ from septum.prediction.results import Place, Results, result_headers, results_in
 
 LARGEST_CHUNK = {2: 512, 3: 64}
 """Pixels an axis, by the number of spatial axes that a tile has."""
-WRITTEN_BEHIND = 2
-"""Tiles that wait to be written at most."""
+WRITTEN_BEHIND = 1
+"""Tiles that wait to be written at most, while the network computes one more."""
 RECORDED_EVERY = 1.0
 """Seconds between two entries in the manifest: what a killed process computes again."""
 
