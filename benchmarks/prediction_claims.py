@@ -28,9 +28,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from prediction_contestants import WINDOW
 from prediction_scene import describe, make_image, read_slices, untrained_model
 from prediction_worker import margins
-from septum.geometry import tile_grid
+from septum.geometry import Span, tile_grid
 from septum.memory import raise_allocator_thresholds
 from septum.model import load_model
+from septum.network.strips import StripUNet
 from septum.prediction.overlap_tile import predict_mask, predict_probabilities, prepare
 from septum.recipe import load_recipe
 from training_rounds import Contestant, time_in_turn
@@ -45,7 +46,7 @@ def main() -> None:
         "arithmetic": arithmetic,
         "bf16": bf16,
     }
-    raise_allocator_thresholds()
+    raise_allocator_thresholds(bounded=True)
     print(json.dumps(actions[sys.argv[1]](*sys.argv[2:])))
 
 
@@ -56,7 +57,11 @@ def paper() -> dict[str, Any]:
         untrained_model(load_recipe("paper-2015"), slices_CYX),
         make_image(512, slices_CYX),
     )
-    predictors = {"default": prepare(model), "float32": prepare(model, precision="float32")}
+    predictors = {
+        "default": prepare(model, orientations=1),
+        "float32": prepare(model, precision="float32", orientations=1),
+        "8 orientations": prepare(model, orientations=8),
+    }
     contestants = {
         name: Contestant(lambda p=predictor: predict_probabilities(p, image_CYX))
         for name, predictor in predictors.items()
@@ -83,13 +88,15 @@ def arithmetic() -> dict[str, Any]:
         predictor = prepare(model)
         footprint = predictor.footprint
         tiles = list(tile_grid((EXTENT, EXTENT), predictor.tile, footprint))
-        shapes = Counter(tuple(stop - start for start, stop in tile.read) for tile in tiles)
+        kinds = Counter(
+            (tuple(stop - start for start, stop in tile.read), tile.crop) for tile in tiles
+        )
         whole = footprint.legal_at_least(EXTENT + footprint.shrink)
-        flop = sum(n * count_flop(predictor.network, shape) for shape, n in shapes.items())
+        flop = sum(n * count_flop(predictor.network, *kind) for kind, n in kinds.items())
         found[name] = {
             "tile": predictor.tile,
             "tiles": len(tiles),
-            "pixels": sum(n * math.prod(shape) for shape, n in shapes.items()) / EXTENT**2,
+            "pixels": sum(n * math.prod(shape) for (shape, _), n in kinds.items()) / EXTENT**2,
             "share": flop / count_flop(model.network, (whole, whole)),
         }
     for overlap in (0.25, 0.5):
@@ -100,12 +107,16 @@ def arithmetic() -> dict[str, Any]:
     return {"extent": EXTENT, "tiles": found}
 
 
-def count_flop(network: nn.Module, extents: tuple[int, ...]) -> int:
+def count_flop(network: nn.Module, extents: tuple[int, ...], *keep: tuple[Span, ...]) -> int:
     """Arithmetic of the network on a window, counted without computing it."""
-    shell = copy.deepcopy(network).to("meta")
+    # In strips, the wrapper's own memory and lock are not copied.
+    inner = copy.deepcopy(network.network if isinstance(network, StripUNet) else network)
+    shell = inner.to("meta")
+    if isinstance(network, StripUNet):
+        shell = StripUNet(shell)
     window_NCYX = torch.empty(1, 1, *extents, device="meta", dtype=next(shell.parameters()).dtype)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        shell(window_NCYX)
+        shell(window_NCYX, *keep)
     return int(counter.get_total_flops())
 
 

@@ -33,7 +33,7 @@ from prediction_scene import check_model, describe, make_image, read_slices, tra
 from septum.model import load_model, model_path
 
 SIZES = ("2048", "8192")
-CLAIMS = ("paper", "arithmetic", "bf16")
+CLAIMS = ("paper", "arithmetic", "bf16", "memory")
 PEERS = ("monai", "nnunetv2", "numpy", "torch")
 LIBRARIES = ("OMP", "MKL", "OPENBLAS", "NUMBA")
 THREADS = 2
@@ -91,9 +91,10 @@ def measure_size(
 
 
 def measure_claim(row: str, model: Path, environment: Mapping[str, str]) -> dict[str, Any]:
-    """What prediction_claims.py prints, in a process of its own."""
-    script = str(ROOT / "benchmarks" / "prediction_claims.py")
-    words = [row, str(model)] if row == "bf16" else [row]
+    """What prediction_claims.py or prediction_memory.py prints, in a process of its own."""
+    name = "prediction_memory.py" if row == "memory" else "prediction_claims.py"
+    script = str(ROOT / "benchmarks" / name)
+    words = {"bf16": [row, str(model)], "memory": [str(model)]}.get(row, [row])
     done = subprocess.run(
         [sys.executable, "-W", "ignore", script, *words],
         env=environment,

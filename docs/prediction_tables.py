@@ -9,6 +9,7 @@ Load = Callable[[str], dict[str, Any] | None]
 
 SIZES = {"prediction-2048": "2048²", "prediction-8192": "8192²"}
 PAPER, ARITHMETIC, BF16 = "prediction-paper", "prediction-arithmetic", "prediction-bf16"
+MEMORY = "prediction-memory"
 FLOAT32 = ("septum, float32", "septum, float32, tile 512")
 LEAST = {"nnU-Net, 50 %, Gaussian": 12, "MONAI, 25 %, Gaussian": 5}
 """At 2048², how many times as fast as these septum is to be."""
@@ -76,6 +77,20 @@ def arithmetic(load: Load) -> str:
     return "\n".join([*lines, "", *_notes(load, ARITHMETIC)])
 
 
+def memory(load: Load) -> str:
+    """What the whole program holds, by the size of the image."""
+    result = load(MEMORY)
+    lines = ["| image | memory at most | seconds | MPixel/s |", "|---|---|---|---|"]
+    if result is None:
+        return "\n".join([*lines, "| | not yet run | | |"])
+    for extent, case in result["numbers"]["extents"].items():
+        lines.append(
+            f"| {extent}² | {case['peak_bytes'] / 1e9:.2f} GB | {case['seconds']:.1f} "
+            f"| {case['mpixel_per_second']:.2f} |"
+        )
+    return "\n".join([*lines, "", *_notes(load, MEMORY)])
+
+
 def goals(load: Load) -> str:
     """What was set as a goal, and what was measured."""
     lines = ["| what | goal | measured | |", "|---|---|---|---|"]
@@ -109,6 +124,7 @@ def _goals(load: Load) -> Iterator[Goal]:
     yield _float32_goal(contestants)
     yield _bf16_goal(load(BF16))
     yield _arithmetic_goal(load(ARITHMETIC))
+    yield from _memory_goals(load(MEMORY))
 
 
 def _paper_goal(result: dict[str, Any] | None) -> Goal:
@@ -117,8 +133,12 @@ def _paper_goal(result: dict[str, Any] | None) -> Goal:
         return what, goal, None, "not yet run"
     numbers = result["numbers"]
     value = numbers["seconds"]["default"]["median"]
-    exact = numbers["seconds"]["float32"]["median"]
-    return what, goal, value, f"{value:.2f} s ({numbers['dtype']}; float32: {exact:.2f} s)"
+    others = ", ".join(
+        f"{name}: {each['median']:.2f} s"
+        for name, each in numbers["seconds"].items()
+        if name != "default"
+    )
+    return what, goal, value, f"{value:.2f} s ({numbers['dtype']}; {others})"
 
 
 def _float32_goal(contestants: dict[str, Any]) -> Goal:
@@ -144,6 +164,20 @@ def _arithmetic_goal(result: dict[str, Any] | None) -> Goal:
         return what, goal, None, "not yet run"
     value = result["numbers"]["tiles"]["quick"]["share"]
     return what, goal, value, f"{value:.2f}"
+
+
+def _memory_goals(result: dict[str, Any] | None) -> Iterator[Goal]:
+    what = "peak of `septum predict`, OME-Zarr in and out"
+    if result is None:
+        yield what, "≤ 1.0 GB", None, "not yet run"
+        return
+    cases = {name: case["peak_bytes"] for name, case in result["numbers"]["extents"].items()}
+    smallest, *others = cases
+    most = max(cases.values()) / 1e9
+    yield f"{what}, at most", "≤ 1.0 GB", most, f"{most:.2f} GB"
+    for name in others:
+        value = cases[name] / cases[smallest]
+        yield f"{what}, {name}² over {smallest}²", "≤ 1.1", value, f"{value:.2f}"
 
 
 def _notes(load: Load, *names: str) -> list[str]:

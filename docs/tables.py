@@ -105,6 +105,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "prediction-speed": lambda: prediction.speed(load),
     "prediction-difference": lambda: prediction.differences(load),
     "prediction-arithmetic": lambda: prediction.arithmetic(load),
+    "prediction-memory": lambda: prediction.memory(load),
     "prediction-goals": lambda: prediction.goals(load),
 }
 

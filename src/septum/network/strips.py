@@ -200,12 +200,11 @@ class StripUNet(nn.Module):
         extents = [stop - start for start, stop in spans]
         size = batch * channels * math.prod(extents) * part.element_size()
         if name == LAST:
-            room = torch.from_numpy(array_off_heap((size,), np.dtype(np.uint8)))
-            return room.view(part.dtype).view(batch, channels, *extents)
+            return _bytes(size, part).view(part.dtype).view(batch, channels, *extents)
         place = self._places.get(name)
         if place is None or place.numel() < size:
             self._places.pop(name, None)
-            place = torch.from_numpy(array_off_heap((size,), np.dtype(np.uint8)))
+            place = _bytes(size, part)
             self._places[name] = place
         return place[:size].view(part.dtype).view(batch, *extents, channels).movedim(-1, 1)
 
@@ -237,6 +236,12 @@ def _source(raise_: Raise, span: Span, extent: int) -> Span:
     first = (span[0] + cut) // 2 - raise_.linear
     last = (span[1] + cut + 1) // 2 + raise_.linear
     return max(first, 0), min(last, extent)
+
+
+def _bytes(size: int, like: Tensor) -> Tensor:
+    if like.is_meta:  # whose arithmetic alone is counted
+        return torch.empty(size, dtype=torch.uint8, device="meta")
+    return torch.from_numpy(array_off_heap((size,), np.dtype(np.uint8)))
 
 
 def _pool(features: Tensor) -> Tensor:
