@@ -112,6 +112,12 @@ def predict(
     memory: Annotated[
         str | None, typer.Option(help="What the program may take, such as 2GB.")
     ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Compute in so many processes of this machine.")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Compute on a Dask cluster: tcp://HOST:PORT.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace results of the same name.")] = False,
     device: Device = "auto",
 ) -> None:
@@ -132,6 +138,8 @@ def predict(
         seeds=seeds,
         minimum=minimum,
         fill=fill,
+        workers=workers,
+        scheduler=scheduler,
     )
     start, pixels, files = time.monotonic(), 0, 0
     for written in predict_files(model, images, out, options, _watch()):

@@ -8,9 +8,8 @@ on the same pixels in every tile; and only the core, which no tile border can in
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
@@ -166,12 +165,36 @@ class Tile:
         return tuple(slice(*span) for span in self.write)
 
 
+class TileGrid(Sequence[Tile]):
+    """Tiles that write every pixel of an image exactly once, in C order; made when asked for.
+
+    ``axes``: for each axis read, crop and write of its parts.
+    """
+
+    def __init__(self, axes: Sequence[Sequence[tuple[Span, Span, Span]]]) -> None:
+        self._axes = axes
+        self._counts = [len(parts) for parts in axes]
+
+    def __len__(self) -> int:
+        return math.prod(self._counts)
+
+    def __getitem__(self, number: int) -> Tile:  # type: ignore[override]  # no slices
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        parts = []
+        for axis, count in zip(reversed(self._axes), reversed(self._counts), strict=True):
+            number, place = divmod(number, count)
+            parts.append(axis[place])
+        read, crop, write = zip(*reversed(parts), strict=True)
+        return Tile(tuple(read), tuple(crop), tuple(write))
+
+
 def tile_grid(
     extents: Sequence[int],
     tile: int | Sequence[int],
     footprint: Footprint,
     chunk: int | Sequence[int] = 1,
-) -> Iterator[Tile]:
+) -> TileGrid:
     """Tiles that write every pixel of an image of ``extents`` exactly once, in C order.
 
     ``tile`` is the largest input extent to give to the network; tiles are as small as their
@@ -180,12 +203,8 @@ def tile_grid(
     """
     sizes = [tile] * len(extents) if isinstance(tile, int) else tile
     chunks = [chunk] * len(extents) if isinstance(chunk, int) else chunk
-    axes = [
-        _axis_tiles(*axis, footprint=footprint) for axis in zip(extents, sizes, chunks, strict=True)
-    ]
-    for parts in itertools.product(*axes):
-        read, crop, write = zip(*parts, strict=True)
-        yield Tile(tuple(read), tuple(crop), tuple(write))
+    axes = zip(extents, sizes, chunks, strict=True)
+    return TileGrid([_axis_tiles(*axis, footprint=footprint) for axis in axes])
 
 
 def _axis_tiles(

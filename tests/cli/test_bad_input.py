@@ -404,7 +404,7 @@ def test_results_that_exist_are_kept_unless_overwrite_says_so(
 def test_a_stack_as_png_is_refused_before_it_is_predicted(
     predict_refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("septum.prediction.outputs.predict_into", None)
+    monkeypatch.setattr("septum.prediction.files.predict_into", None)
     write_image(tmp_path / "stack.tif", Image(np.zeros((3, 9, 9), np.uint8), "ZYX"))
     predict_refused(
         (tmp_path / "stack.tif", "ZYX", "--format tif"), tmp_path / "stack.tif", "--format", "png"

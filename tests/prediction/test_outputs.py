@@ -15,14 +15,13 @@ import numpy as np
 import pytest
 import torch
 
-from septum.annotation.labels import LabelMeaning
+from predictions import contents, noise, small_model, write_zarr
 from septum.errors import InputError, SaveError
 from septum.images.files import read_image, write_image
-from septum.images.image import Image, ImageHeader
-from septum.images.intensity_range import IntensityRange
+from septum.images.image import ImageHeader
 from septum.images.stored import open_image
 from septum.images.zarr_writer import create_image, is_whole_chunks
-from septum.model import Model, build_network, save_model
+from septum.model import save_model
 from septum.prediction import outputs, streaming
 from septum.prediction.files import Options, predict_files
 from septum.prediction.instances import label_objects
@@ -30,47 +29,12 @@ from septum.prediction.manifest import NAME, Manifest, is_finished
 from septum.prediction.overlap_tile import prepare
 from septum.prediction.results import Results, result_headers
 from septum.prediction.separation import Separation
-from septum.prediction.streaming import chunk_extent, plan_tiles, predict_whole
-from septum.recipe import Network, Recipe, Training
-
-SIZE = {"YX": (0.5, 0.5), "ZYX": (2.0, 0.5, 0.5)}
-
-
-def small_model(channels=1, dimensions=2, classes=2):
-    torch.manual_seed(1)
-    section = Network(width=2, depth=1, dropout=0, padding="same", dimensions=dimensions)
-    recipe = Recipe(network=section, training=Training(steps=1, precision="float32"))
-    kind = "binary" if classes == 2 else "classes"
-    return Model(
-        build_network(section, channels, classes),
-        recipe,
-        LabelMeaning(kind, tuple(range(classes))),
-        IntensityRange((100.0,) * channels, (50.0,) * channels),
-        channels,
-    )
+from septum.prediction.streaming import TilePlan, chunk_extent, predict_whole
 
 
 def balanced(model, image):
     """The threshold that half of the pixels exceed."""
     return float(np.median(predict_whole(prepare(model), image, 0.5)[1].array[..., 1, :, :]))
-
-
-def noise(axes, shape):
-    """Smooth enough to have objects."""
-    rng = np.random.default_rng(0)
-    array = rng.normal(100, 40, shape)
-    for axis in (-1, -2):
-        array = (array + np.roll(array, 1, axis) + np.roll(array, 2, axis)) / 1.7
-    spatial = "".join(axis for axis in axes if axis in "ZYX")
-    return Image(array.clip(0, 255).astype(np.uint8), axes, SIZE[spatial])
-
-
-def write_zarr(path, image):
-    """As OME-Zarr, in chunks that no tile fits."""
-    chunk = (20,) * len(image.spatial_axes)
-    array = create_image(path, image.header, chunk)
-    array[...] = image.array
-    return path
 
 
 def run(folder, source, out="out", **options):
@@ -111,15 +75,10 @@ def test_tiles_of_a_store_write_whole_chunks(tmp_path):
     assert chunk == 64
     headers = result_headers(image.header, 2, "float32", False)
     array = create_image(tmp_path / "a.zarr", headers["probability"], (chunk, chunk))
-    tiles = list(plan_tiles(predictor, open_image(write_zarr(tmp_path / "b.zarr", image)), chunk))
+    tiles = list(TilePlan(predictor, open_image(write_zarr(tmp_path / "b.zarr", image)), chunk))
     assert len(tiles) == 20
     assert all(is_whole_chunks(array, (slice(0, 2), *work.tile.write_slices)) for work in tiles)
     assert [work.number for work in tiles] == list(range(20))
-
-
-def contents(folder):
-    files = (path for path in folder.rglob("*") if path.is_file() and path.name != NAME)
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def stop_after(monkeypatch, count):
@@ -257,21 +216,21 @@ def test_one_store_for_several_images_is_refused(tmp_path):
         list(predict_files(tmp_path / "model.safetensors", inputs, tmp_path / "o.zarr", settings))
 
 
-def test_only_windows_of_a_large_image_are_read(tmp_path, monkeypatch):
+def test_only_windows_of_a_large_image_are_read(tmp_path):
     """2³¹ pixels and more: no array of the image's size is made, indices have 64 bits."""
     header = ImageHeader("YX", (70_000, 40_000), np.dtype(np.uint8))
     create_image(tmp_path / "in.zarr", header, (512, 512))
     image = open_image(tmp_path / "in.zarr")
     predictor = prepare(small_model(), tile=560)
-    tiles = list(plan_tiles(predictor, image, 512))
-    assert tiles[-1].tile.write[0][1] == 70_000
-    last = tiles[-1]
-    monkeypatch.setattr(streaming, "plan_tiles", lambda *_: iter([tiles[0], last]))
+    plan = TilePlan(predictor, image, 512)
+    assert plan[len(plan) - 1].tile.write[0][1] == 70_000
+    with pytest.raises(IndexError):
+        plan[len(plan)]
     headers = result_headers(header, 2, "uint8", False)
     arrays = {
         name: create_image(tmp_path / f"{name}.zarr", h, (512, 512)) for name, h in headers.items()
     }
-    streaming.predict_into(predictor, image, Results(headers, arrays), 0.5, 512)
+    streaming.predict_into(predictor, plan, Results(headers, arrays), 0.5, [0, len(plan) - 1])
     assert arrays["probability"][:, 69_999, 39_999].sum() in (254, 255, 256)
     assert not arrays["probability"][:, 600:69_000:512, 20_000].any()
 

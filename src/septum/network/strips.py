@@ -30,6 +30,8 @@ from septum.network.unet import Raise, UNet, crop_centre
 STRIP_BYTES = 16 << 20
 """About the size of one map of a strip. Smaller ones take less memory, but more of their rows are
 computed twice."""
+SCORED = 1 << 15
+"""Pixels whose classes are scored at a time: what is made of them stays in the cache."""
 LAST = "last"
 LEVELS = 3
 """So many levels, from the first, go in strips; the maps of the others are small."""
@@ -181,10 +183,21 @@ class StripUNet(nn.Module):
         return _narrow(part, first, [stop - start for start, stop in spans])
 
     def _score(self, features: Tensor) -> Tensor:
-        """The last two convolutions, and the scores of the classes in single precision."""
-        features = self.network.expand[0](features)
-        score = self.network.score
-        return self.finish(score(features.to(score.weight.dtype)))
+        """The last two convolutions, and the scores of the classes in single precision.
+
+        A product of matrices, whose sums have one order however many threads there are; those of
+        oneDNN's 1-wide convolution have not, and all workers of a cluster are to agree on each bit.
+        """
+        features = self.network.expand[0](features).movedim(1, -1)
+        pixels_PC = features.reshape(-1, features.shape[-1])
+        weight_KC, bias_K = self.network.score.weight.flatten(1), self.network.score.bias
+        assert bias_K is not None
+        scores_KP = weight_KC.new_empty(len(weight_KC), len(pixels_PC))
+        for start in range(0, len(pixels_PC), SCORED):
+            part = slice(start, start + SCORED)
+            part_CP = pixels_PC[part].to(weight_KC.dtype).t()
+            scores_KP[:, part] = torch.addmm(bias_K[:, None], weight_KC, part_CP)
+        return self.finish(scores_KP.view(-1, *features.shape[:-1]).movedim(0, 1))
 
     def _channels(self, level: int) -> int:
         """Of the maps of a level."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,24 +13,25 @@ import numpy as np
 
 from septum.errors import ImageFileError, InputError, SaveError
 from septum.images.files import expand_inputs
-from septum.images.intensity_range import IntensityRange
-from septum.images.stored import StoredImage, load_image, open_image
+from septum.images.stored import load_image, open_image
 from septum.memory import raise_allocator_thresholds
 from septum.model import Model, load_model
-from septum.prediction.outputs import Output, make_folder, plan_outputs, write_outputs
+from septum.prediction.doubts import doubt_pixel_size, find_doubt, middle
+from septum.prediction.outputs import (
+    Job,
+    Output,
+    begin_job,
+    finish_job,
+    make_folder,
+    plan_outputs,
+)
 from septum.prediction.overlap_tile import Predictor
 from septum.prediction.predictor import prepare
 from septum.prediction.separation import Separation
-from septum.prediction.streaming import Watch
+from septum.prediction.streaming import Watch, predict_into
 
 WHOLE_BYTES = 32 << 20
 """Images up to this size are read at once: less work than region by region, and no memory."""
-FAR = 5.0
-"""Ranges of grey values between an image and the training images at which a result is doubted."""
-MOST_ENLARGED = 2.0
-"""Times that pixel sizes may differ from those of training before a result is doubted."""
-LOOKED_AT = 2048
-"""Pixels an axis, in the middle of an image, whose grey values are compared with training."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,10 @@ class Options:
     seeds: float | None = None
     minimum: int = 0
     fill: int = 0
+    workers: int | None = None
+    """So many processes of this machine."""
+    scheduler: str | None = None
+    """Address of a dask.distributed scheduler whose workers are to compute."""
 
 
 @dataclass(frozen=True)
@@ -94,17 +101,75 @@ def predict_files(
     if out.is_file():
         raise SaveError(f"{out}: is a file; name a folder for the results")
     planned = plan_outputs(sources, out, options.suffix, options.instances, options.overwrite)
+    files = list(zip(sources, planned, strict=True))
+    if options.workers is not None or options.scheduler is not None:
+        yield from _predict_apart(model, loaded, files, options, watch)
+        return
+    memory = None if options.memory is None else memory_for_tiles(options.memory)
     predictor = prepare(
         loaded,
         choose_device(options.device),
         options.precision,  # type: ignore[arg-type]
         options.tile,
         options.orientations,  # type: ignore[arg-type]
-        None if options.memory is None else memory_for_tiles(options.memory),
+        memory,
     )
     make_folder(planned)
-    for source, output in zip(sources, planned, strict=True):
-        yield _predict(source, output, loaded, predictor, options, watch)
+    for source, output in files:
+        begun = _begin(source, output, loaded, predictor, options)
+        job = begun.job
+        with _naming(source):
+            predict_into(
+                predictor,
+                job.plan,
+                job.results,
+                job.threshold,
+                manifest=job.manifest,
+                watch=watch,
+            )
+        yield _finish(begun, predictor)
+
+
+def _predict_apart(
+    path: Path,
+    model: Model,
+    files: Sequence[tuple[Path, Output]],
+    options: Options,
+    watch: Watch,
+) -> Iterator[Written]:
+    """``predict_files`` by other processes; everything goes through stores that they share."""
+    try:
+        from septum.prediction.cluster import Workers
+        from septum.prediction.worker import Wishes
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"--workers and --scheduler need {error.name}; install it with "
+            "`pip install 'septum[cluster]'`"
+        ) from None
+    tile = options.tile
+    if tile is None and options.memory is None:
+        tile = model.recipe.prediction.tile or None
+    memory = None if options.memory is None else memory_for_tiles(options.memory)
+    wishes = Wishes(options.device, options.precision, tile, options.orientations, memory)
+    with Workers(options.scheduler, options.workers or 1, path, wishes) as workers:
+        setting = workers.setting
+        predictor = prepare(
+            model,
+            "cpu",
+            setting.precision,  # type: ignore[arg-type]
+            setting.tile,
+            options.orientations,  # type: ignore[arg-type]
+        )
+        make_folder([output for _, output in files])
+        begun = deque[_Begun]()
+
+        def jobs() -> Iterator[Job]:
+            for source, output in files:
+                begun.append(_begin(source, output, model, predictor, options, shared=True))
+                yield begun[-1].job
+
+        for _ in workers.compute(jobs(), watch):
+            yield _finish(begun.popleft(), predictor)
 
 
 def memory_for_tiles(memory: int) -> int:
@@ -123,91 +188,65 @@ def memory_for_tiles(memory: int) -> int:
     return rest
 
 
-def _predict(
-    source: Path, output: Output, model: Model, predictor: Predictor, options: Options, watch: Watch
-) -> Written:
+@dataclass(frozen=True)
+class _Begun:
+    source: Path
+    job: Job
+    start: float
+    doubt: str
+
+
+def _begin(
+    source: Path,
+    output: Output,
+    model: Model,
+    predictor: Predictor,
+    options: Options,
+    shared: bool = False,
+) -> _Begun:
     start = time.monotonic()
     image = open_image(source)
     size = image.dtype.itemsize * int(np.prod(image.shape, dtype=np.int64))
-    if size <= WHOLE_BYTES or source.suffix.lower() in (".png", ".jpg", ".jpeg"):
+    picture = source.suffix.lower() in (".png", ".jpg", ".jpeg")
+    if not shared and (picture or size <= WHOLE_BYTES):
         image = load_image(source)
     threshold = model.threshold if options.threshold is None else options.threshold
     separation = None
     if options.instances:
         separation = Separation(threshold, options.seeds, options.minimum, options.fill)
-    try:
+    with _naming(source):
         doubt = find_doubt(middle(image, predictor.dimensions), predictor.intensity)
         doubt = doubt or doubt_pixel_size(image.pixel_size, model.pixel_size)
-        objects = write_outputs(
+        job = begin_job(
             output,
             image,
             predictor,
             threshold,
             options.probability,  # type: ignore[arg-type]
             separation,
-            watch,
+            shared,
         )
-    except ImageFileError:  # names the file already
+    return _Begun(source, job, start, doubt)
+
+
+def _finish(begun: _Begun, predictor: Predictor) -> Written:
+    image = begun.job.image
+    with _naming(begun.source):
+        objects = finish_job(begun.job, predictor.dimensions)
+    pixels = int(np.prod(image.shape, dtype=np.int64)) // image.channels
+    seconds = time.monotonic() - begun.start
+    return Written(begun.source, begun.job.output.files, pixels, seconds, begun.doubt, objects)
+
+
+@contextmanager
+def _naming(source: Path) -> Iterator[None]:
+    """Put the name of the image before what is wrong with it, unless it is there already."""
+    try:
+        yield
+    except ImageFileError:
         raise
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
-    pixels = int(np.prod(image.shape, dtype=np.int64)) // image.channels
-    return Written(source, output.files, pixels, time.monotonic() - start, doubt, objects)
-
-
-def middle(image: StoredImage, dimensions: int) -> np.ndarray:
-    """The middle of the first plane or volume of an image, (C, *spatial)."""
-    _, stack = image.stacks(dimensions)[0]
-    spans = []
-    for extent in stack.extents:
-        start = max((extent - LOOKED_AT) // 2, 0)
-        spans.append(slice(start, min(start + LOOKED_AT, extent)))
-    if dimensions == 3:
-        half = stack.extents[0] // 2
-        spans[0] = slice(half, half + 1)
-    return stack.read(tuple(spans))
-
-
-def find_doubt(image_CS: np.ndarray, intensity: IntensityRange) -> str:
-    """Whether grey values lie where training had none: another bit depth, another microscope.
-
-    Says so where the mean of a channel, by every 8th pixel, is more than FAR ranges (standard
-    deviations, for z-scores) away from where training images have theirs; "" otherwise, and for
-    models that take grey values as they are.
-    """
-    channels = len(image_CS)
-    if channels != len(intensity.offset):
-        return ""  # which is refused in other words
-    if intensity == IntensityRange((0.0,) * channels, (1.0,) * channels):
-        return ""
-    sparse_CS = image_CS[(slice(None), *(slice(None, None, 8),) * (image_CS.ndim - 1))]
-    means = intensity.apply(sparse_CS).reshape(channels, -1).mean(1)
-    for channel, mean in enumerate(means):
-        if abs(mean) > FAR:
-            offset, scale = intensity.offset[channel], intensity.scale[channel]
-            return (
-                f"its grey values (mean {sparse_CS[channel].mean():.0f}) lie far from those of the "
-                f"training images (about {offset:.0f} ± {scale:.0f}); the result is doubtful: "
-                "bring it to the same bit depth and brightness"
-            )
-    return ""
-
-
-def doubt_pixel_size(image: tuple[float, ...] | None, training: tuple[float, ...] | None) -> str:
-    """Whether an image is enlarged much more, or less, than those that the model has learnt from.
-
-    Both in µm, one entry a spatial axis, or None where unknown; "" unless an axis is off by more
-    than ``MOST_ENLARGED``.
-    """
-    if image is None or training is None:
-        return ""
-    for own, learnt in zip(reversed(image), reversed(training), strict=False):
-        if max(own / learnt, learnt / own) > MOST_ENLARGED:
-            return (
-                f"its pixels are {own:.3g} µm, those of the training images {learnt:.3g} µm; the "
-                "result is doubtful: resample the image to that pixel size"
-            )
-    return ""
 
 
 def _check(options: Options) -> None:
@@ -219,5 +258,9 @@ def _check(options: Options) -> None:
         raise InputError(f"--precision {options.precision}: use auto, float32 or bfloat16")
     if options.probability not in ("uint8", "float16", "float32"):
         raise InputError(f"--probability {options.probability}: use uint8, float16 or float32")
+    if options.workers is not None and options.scheduler is not None:
+        raise InputError("--workers starts processes here, --scheduler uses others: give one")
+    if options.workers is not None and options.workers < 1:
+        raise InputError(f"--workers {options.workers}: use 1 or more")
     if not options.instances and (options.seeds is not None or options.minimum or options.fill):
         raise InputError("--seeds, --minimum and --fill are for --instances: add it")

@@ -27,7 +27,7 @@ from septum.prediction.results import (
     results_in_store,
 )
 from septum.prediction.separation import Separation
-from septum.prediction.streaming import Watch, chunk_extent, plan_tiles, predict_into
+from septum.prediction.streaming import TilePlan, chunk_extent
 
 HELD_BYTES = 256 << 20
 """Results up to this size wait in memory to be written as TIFF; larger ones in a hidden store."""
@@ -113,17 +113,36 @@ def _check_room(outputs: Sequence[Output], overwrite: bool) -> None:
         )
 
 
-def write_outputs(
+@dataclass(frozen=True, eq=False)
+class Job:
+    """The prediction of one image, begun: all that its tiles need, and where they go.
+
+    ``chunk``: extent of the chunks of the store of ``results``, of which ``manifest`` says what is
+    done; both are of no use for results in memory.
+    """
+
+    output: Output
+    image: StoredImage
+    plan: TilePlan
+    results: Results
+    threshold: float
+    separation: Separation | None
+    chunk: int = 1
+    manifest: Manifest | None = None
+
+
+def begin_job(
     output: Output,
     image: StoredImage,
     predictor: Predictor,
     threshold: float,
     probability: ProbabilityType,
     separation: Separation | None,
-    watch: Watch,
-) -> int | None:
-    """Predict ``image`` and write ``output``; how many objects there are, if that was asked for.
+    shared: bool = False,
+) -> Job:
+    """Check ``image``, and make room for its results: in a store, or in memory if they are small.
 
+    ``shared``: other processes write them, so in a store. One that was begun is taken up.
     Raises InputError, ImageFileError, SaveError.
     """
     if output.suffix == ".png":
@@ -132,32 +151,38 @@ def write_outputs(
     store = output.store
     if store is not None and output.overwrite and is_finished(store) is not None:
         shutil.rmtree(store)
-    if store is None and nbytes(headers) > HELD_BYTES:
+    if store is None and (shared or nbytes(headers) > HELD_BYTES):
         first = next(iter(output.paths.values()))
         store = first.with_name(f".{first.name.split('.mask.')[0]}.predicting.zarr")
+    # Tiles are the same for results in memory, so that both are the same to the last bit.
+    chunk = chunk_extent(predictor.footprint, predictor.tile, predictor.dimensions)
+    plan = TilePlan(predictor, image, chunk)
     if store is None:
-        next(plan_tiles(predictor, image))  # which checks the image
-        results, chunk, manifest = results_in_memory(headers), 1, None
-    else:
-        chunk = chunk_extent(predictor.footprint, predictor.tile, predictor.dimensions)
-        next(plan_tiles(predictor, image, chunk))
-        results = results_in_store(headers, store, chunk, predictor.dimensions)
-        manifest = Manifest(store, _identity(image, predictor, threshold, probability))
-    predict_into(predictor, image, results, threshold, chunk, manifest, watch)
+        return Job(output, image, plan, results_in_memory(headers), threshold, separation)
+    results = results_in_store(headers, store, chunk, predictor.dimensions)
+    manifest = Manifest(store, _identity(image, predictor, threshold, probability))
+    return Job(output, image, plan, results, threshold, separation, chunk, manifest)
+
+
+def finish_job(job: Job, dimensions: int) -> int | None:
+    """Write what follows the tiles; returns how many objects there are, if that was asked for.
+
+    Raises ImageFileError, SaveError.
+    """
     objects = None
-    if separation is not None:
+    if job.separation is not None:
         from septum.prediction.numbering import number_objects  # numba: 65 MB, half a second
 
-        table = output.paths["objects"]
-        objects = number_objects(image, predictor.dimensions, results, separation, table)
-    if output.store is not None:
-        results.finish()
-        assert manifest is not None
-        manifest.finish()
+        table = job.output.paths["objects"]
+        objects = number_objects(job.image, dimensions, job.results, job.separation, table)
+    if job.output.store is not None:
+        job.results.finish()
+        assert job.manifest is not None
+        job.manifest.finish()
     else:
-        _write_files(output, results)
-        if store is not None:
-            shutil.rmtree(store)
+        _write_files(job.output, job.results)
+        if job.results.store is not None:
+            shutil.rmtree(job.results.store)
     return objects
 
 
@@ -182,9 +207,10 @@ def _identity(
 
 
 def _write_files(output: Output, results: Results) -> None:
+    large = nbytes(results.headers) > HELD_BYTES
     for name in ("mask", *(name for name in results.headers if name != "mask")):
         header, array = results.headers[name], results.arrays[name]
-        if output.suffix != ".png" and results.store is not None:
+        if output.suffix != ".png" and large:
             write_tiff_by_tile(output.paths[name], array, header)
             continue
         image = Image(np.asarray(array[...]), *_about(header))

@@ -112,13 +112,18 @@ def prepare(
 
 
 def softmax_probabilities(score_NKS: torch.Tensor) -> torch.Tensor:
-    """Of classes that exclude each other, one score for each."""
-    return score_NKS.softmax(1)
+    """Of classes that exclude each other, one score for each.
+
+    By ``exp``, as torch's own softmax and sigmoid give the pixels at the end of a thread's share
+    another last bit; what a pixel gets is not to depend on how many threads there are.
+    """
+    odds_NKS = (score_NKS - score_NKS.amax(1, keepdim=True)).exp_()
+    return odds_NKS.div_(odds_NKS.sum(1, keepdim=True))
 
 
 def sigmoid_probabilities(score_NKS: torch.Tensor) -> torch.Tensor:
-    """Of background and object, from the one score of the object."""
-    return torch.cat([(-score_NKS).sigmoid(), score_NKS.sigmoid()], dim=1)
+    """Of background and object, from the one score of the object; by ``exp``, as above."""
+    return torch.cat([score_NKS, -score_NKS], dim=1).exp_().add_(1).reciprocal_()
 
 
 def tile_budget(device: torch.device) -> int:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -46,45 +45,56 @@ def chunk_extent(footprint: Footprint, tile: int, dimensions: int) -> int:
     return chunk
 
 
-def plan_tiles(predictor: Predictor, image: StoredImage, chunk: int = 1) -> Iterator[Work]:
-    """All tiles of all planes (volumes, of a 3D model) of ``image``, in order.
+class TilePlan(Sequence[Work]):
+    """All tiles of all planes (volumes, of a 3D model) of an image, in order; made when asked for.
 
-    Raises InputError if the channels or axes are not the model's, ImageFileError for an image
-    without Z if the model is 3D.
+    ``pixels``: those of all tiles. Raises InputError if the channels or axes are not the model's,
+    ImageFileError for an image without Z if the model is 3D.
     """
-    numbers = itertools.count()
-    for _, stack in image.stacks(predictor.dimensions):
-        check_image(predictor, stack)
-        axes = zip(image.axes, stack.index, strict=True)
-        place = {axis: number for axis, number in axes if isinstance(number, int)}
-        for tile in tile_grid(stack.extents, predictor.tile, predictor.footprint, chunk):
-            yield Work(next(numbers), place, stack, tile)
+
+    def __init__(self, predictor: Predictor, image: StoredImage, chunk: int = 1) -> None:
+        self._axes = image.axes
+        self._stacks = [stack for _, stack in image.stacks(predictor.dimensions)]
+        check_image(predictor, self._stacks[0])
+        extents = self._stacks[0].extents
+        self._grid = tile_grid(extents, predictor.tile, predictor.footprint, chunk)
+        self.pixels = len(self._stacks) * math.prod(extents)
+
+    def __len__(self) -> int:
+        return len(self._stacks) * len(self._grid)
+
+    def __getitem__(self, number: int) -> Work:  # type: ignore[override]  # no slices
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        plane, inside = divmod(number, len(self._grid))
+        stack = self._stacks[plane]
+        axes = zip(self._axes, stack.index, strict=True)
+        place = {axis: index for axis, index in axes if isinstance(index, int)}
+        return Work(number, place, stack, self._grid[inside])
+
+    def pixels_of(self, numbers: Iterable[int]) -> int:
+        """Those that the tiles of these numbers write."""
+        return sum(_pixels(self[number].tile) for number in numbers)
 
 
 def predict_into(
     predictor: Predictor,
-    image: StoredImage,
+    plan: TilePlan,
     results: Results,
     threshold: float,
-    chunk: int = 1,
+    numbers: Sequence[int] | None = None,
     manifest: Manifest | None = None,
     watch: Watch = lambda done, total: None,
 ) -> None:
-    """Compute the tiles of ``image`` that ``manifest`` does not have, and write them.
+    """Compute tiles of ``plan`` and write them: ``numbers``, or those that ``manifest`` has not.
 
     While the network computes, one thread reads the next tile and one writes those before.
     Raises what reading and writing raise.
     """
-    planned = plan_tiles(predictor, image, chunk)
     known = manifest.done if manifest is not None else set()
-    todo: list[Work] = []
-    total = done = 0
-    for work in planned:
-        total += _pixels(work.tile)
-        if work.number in known:
-            done += _pixels(work.tile)
-        else:
-            todo.append(work)
+    if numbers is None:
+        numbers = [number for number in range(len(plan)) if number not in known]
+    total, done = plan.pixels, plan.pixels_of(known)
     written: list[int] = []
     recorded = time.monotonic()
     behind = deque[tuple[Work, Future[int]]]()
@@ -101,10 +111,12 @@ def predict_into(
             written.clear()
             recorded = time.monotonic()
 
-    found = predict_windows(predictor, ((work.stack, work.tile) for work in todo))
+    asked = ((work.stack, work.tile) for work in map(plan.__getitem__, numbers))
+    found = predict_windows(predictor, asked)
     with ThreadPoolExecutor(1, thread_name_prefix="septum-write") as writer:
         try:
-            for work, probability_KT in zip(todo, found, strict=True):
+            for number, probability_KT in zip(numbers, found, strict=True):
+                work = plan[number]
                 future = writer.submit(
                     results.write, work.place, work.tile, probability_KT, threshold
                 )
@@ -128,7 +140,8 @@ def predict_whole(
     """
     headers = result_headers(image.header, predictor.classes, "float32", False)
     results = results_in_memory(headers)
-    predict_into(predictor, hold_image(image), results, threshold, watch=watch)
+    plan = TilePlan(predictor, hold_image(image))
+    predict_into(predictor, plan, results, threshold, watch=watch)
     mask, probability = (
         Image(results.arrays[n], h.axes, h.pixel_size, h.channel_names, h.source)
         for n, h in ((n, headers[n]) for n in ("mask", "probability"))

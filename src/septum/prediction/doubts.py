@@ -1,0 +1,70 @@
+"""Whether a model is used on what it has not learnt from: grey values, pixel size."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from septum.images.intensity_range import IntensityRange
+from septum.images.stored import StoredImage
+
+FAR = 5.0
+"""Ranges of grey values between an image and the training images at which a result is doubted."""
+MOST_ENLARGED = 2.0
+"""Times that pixel sizes may differ from those of training before a result is doubted."""
+LOOKED_AT = 2048
+"""Pixels an axis, in the middle of an image, whose grey values are compared with training."""
+
+
+def middle(image: StoredImage, dimensions: int) -> np.ndarray:
+    """The middle of the first plane or volume of an image, (C, *spatial)."""
+    _, stack = image.stacks(dimensions)[0]
+    spans = []
+    for extent in stack.extents:
+        start = max((extent - LOOKED_AT) // 2, 0)
+        spans.append(slice(start, min(start + LOOKED_AT, extent)))
+    if dimensions == 3:
+        half = stack.extents[0] // 2
+        spans[0] = slice(half, half + 1)
+    return stack.read(tuple(spans))
+
+
+def find_doubt(image_CS: np.ndarray, intensity: IntensityRange) -> str:
+    """Whether grey values lie where training had none: another bit depth, another microscope.
+
+    Says so where the mean of a channel, by every 8th pixel, is more than FAR ranges (standard
+    deviations, for z-scores) away from where training images have theirs; "" otherwise, and for
+    models that take grey values as they are.
+    """
+    channels = len(image_CS)
+    if channels != len(intensity.offset):
+        return ""  # which is refused in other words
+    if intensity == IntensityRange((0.0,) * channels, (1.0,) * channels):
+        return ""
+    sparse_CS = image_CS[(slice(None), *(slice(None, None, 8),) * (image_CS.ndim - 1))]
+    means = intensity.apply(sparse_CS).reshape(channels, -1).mean(1)
+    for channel, mean in enumerate(means):
+        if abs(mean) > FAR:
+            offset, scale = intensity.offset[channel], intensity.scale[channel]
+            return (
+                f"its grey values (mean {sparse_CS[channel].mean():.0f}) lie far from those of the "
+                f"training images (about {offset:.0f} ± {scale:.0f}); the result is doubtful: "
+                "bring it to the same bit depth and brightness"
+            )
+    return ""
+
+
+def doubt_pixel_size(image: tuple[float, ...] | None, training: tuple[float, ...] | None) -> str:
+    """Whether an image is enlarged much more, or less, than those that the model has learnt from.
+
+    Both in µm, one entry a spatial axis, or None where unknown; "" unless an axis is off by more
+    than ``MOST_ENLARGED``.
+    """
+    if image is None or training is None:
+        return ""
+    for own, learnt in zip(reversed(image), reversed(training), strict=False):
+        if max(own / learnt, learnt / own) > MOST_ENLARGED:
+            return (
+                f"its pixels are {own:.3g} µm, those of the training images {learnt:.3g} µm; the "
+                "result is doubtful: resample the image to that pixel size"
+            )
+    return ""
