@@ -33,7 +33,8 @@ from prediction_scene import check_model, describe, make_image, read_slices, tra
 from septum.model import load_model, model_path
 
 SIZES = ("2048", "8192")
-CLAIMS = ("paper", "arithmetic", "bf16", "memory")
+CLAIMS = ("paper", "arithmetic", "bf16", "memory", "workers")
+SCRIPTS = {"memory": "prediction_memory.py", "workers": "prediction_workers.py"}
 PEERS = ("monai", "nnunetv2", "numpy", "torch")
 LIBRARIES = ("OMP", "MKL", "OPENBLAS", "NUMBA")
 THREADS = 2
@@ -91,10 +92,9 @@ def measure_size(
 
 
 def measure_claim(row: str, model: Path, environment: Mapping[str, str]) -> dict[str, Any]:
-    """What prediction_claims.py or prediction_memory.py prints, in a process of its own."""
-    name = "prediction_memory.py" if row == "memory" else "prediction_claims.py"
-    script = str(ROOT / "benchmarks" / name)
-    words = {"bf16": [row, str(model)], "memory": [str(model)]}.get(row, [row])
+    """What prediction_claims.py, or the row's own script, prints, in a process of its own."""
+    script = str(ROOT / "benchmarks" / SCRIPTS.get(row, "prediction_claims.py"))
+    words = [str(model)] if row in SCRIPTS else [row, str(model)] if row == "bf16" else [row]
     done = subprocess.run(
         [sys.executable, "-W", "ignore", script, *words],
         env=environment,

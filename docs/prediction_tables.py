@@ -9,7 +9,7 @@ Load = Callable[[str], dict[str, Any] | None]
 
 SIZES = {"prediction-2048": "2048²", "prediction-8192": "8192²"}
 PAPER, ARITHMETIC, BF16 = "prediction-paper", "prediction-arithmetic", "prediction-bf16"
-MEMORY = "prediction-memory"
+MEMORY, WORKERS = "prediction-memory", "prediction-workers"
 FLOAT32 = ("septum, float32", "septum, float32, tile 512")
 LEAST = {"nnU-Net, 50 %, Gaussian": 12, "MONAI, 25 %, Gaussian": 5}
 """At 2048², how many times as fast as these septum is to be."""
@@ -102,7 +102,7 @@ def goals(load: Load) -> str:
         limit = float(bound.split()[0])
         met = value >= limit if sign == "≥" else value <= limit
         lines.append(f"| {what} | {goal} | {text} | {'met' if met else 'not met'} |")
-    return "\n".join([*lines, "", *_notes(load, PAPER, BF16)])
+    return "\n".join([*lines, "", *_notes(load, PAPER, BF16, WORKERS)])
 
 
 Goal = tuple[str, str, float | None, str]
@@ -125,6 +125,7 @@ def _goals(load: Load) -> Iterator[Goal]:
     yield _bf16_goal(load(BF16))
     yield _arithmetic_goal(load(ARITHMETIC))
     yield from _memory_goals(load(MEMORY))
+    yield _workers_goal(load(WORKERS))
 
 
 def _paper_goal(result: dict[str, Any] | None) -> Goal:
@@ -178,6 +179,43 @@ def _memory_goals(result: dict[str, Any] | None) -> Iterator[Goal]:
     for name in others:
         value = cases[name] / cases[smallest]
         yield f"{what}, {name}² over {smallest}²", "≤ 1.1", value, f"{value:.2f}"
+
+
+def _workers_goal(result: dict[str, Any] | None) -> Goal:
+    what, goal = "two workers, throughput over that of one process", "≥ 0.9"
+    if result is None:
+        return what, goal, None, "not yet run"
+    numbers = result["numbers"]
+    rates = numbers["mpixel_per_second"]
+    same = "the same bytes" if numbers["same_bytes"] else "OTHER BYTES"
+    text = (
+        f"{numbers['ratio']:.2f} ({rates['two workers']:.2f} and {rates['one process']:.2f} "
+        f"MPixel/s at {numbers['extent']}²; {same})"
+    )
+    return what, goal, numbers["ratio"], text
+
+
+def machine_hours(load: Load) -> str:
+    """What large volumes take, computed from the measured rate of one machine."""
+    result = load(MEMORY)
+    lines = ["| volume, 8 bits a pixel | pixels | machine-hours, 2 cores | on 100 such machines |"]
+    lines.append("|---|---|---|---|")
+    if result is None:
+        return "\n".join([*lines, "| | not yet run | | |"])
+    extent, case = list(result["numbers"]["extents"].items())[-1]
+    rate = case["mpixel_per_second"] * 1e6
+    for name, pixels in (("1 TB", 1e12), ("1 PB", 1e15)):
+        hours = pixels / rate / 3600
+        lines.append(
+            f"| {name} | {pixels:.0e} | {_rounded(hours)} | {_rounded(hours / 100)} hours |"
+        )
+    rate_said = f"At {case['mpixel_per_second']:.2f} MPixel/s, as measured at {extent}²:"
+    return "\n".join([rate_said, "", *lines, "", *_notes(load, MEMORY)])
+
+
+def _rounded(hours: float) -> str:
+    """Two digits that mean something."""
+    return f"{float(f'{hours:.2g}'):,.0f}" if hours >= 10 else f"{hours:.1f}"
 
 
 def _notes(load: Load, *names: str) -> list[str]:

@@ -106,6 +106,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "prediction-difference": lambda: prediction.differences(load),
     "prediction-arithmetic": lambda: prediction.arithmetic(load),
     "prediction-memory": lambda: prediction.memory(load),
+    "machine-hours": lambda: prediction.machine_hours(load),
     "prediction-goals": lambda: prediction.goals(load),
 }
 
