@@ -48,7 +48,7 @@ bench-prediction: .venv-peers/.installed
 # was made for NumPy 1; without isolation its source is compiled against the NumPy that is there.
 .venv-peers/.installed: benchmarks/peers.txt pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-peers
-	$(PEERS)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt setuptools -e .
+	$(PEERS)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt setuptools -e '.[cluster]'
 	$(PEERS)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt --no-build-isolation -r benchmarks/peers.txt
 	touch $@
 
