@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
 from septum import __version__
-from septum.errors import InputError, SeptumError
-
-if TYPE_CHECKING:
-    from septum.prediction.files import Written
+from septum.errors import SeptumError
+from septum.terminal import parse_bytes, print_written, show_progress
 
 app = typer.Typer(
     name="septum",
@@ -118,6 +114,12 @@ def predict(
     scheduler: Annotated[
         str | None, typer.Option(help="Compute on a Dask cluster: tcp://HOST:PORT.")
     ] = None,
+    rescale: Annotated[
+        bool, typer.Option("--rescale", help="Bring images to the pixel size of training.")
+    ] = False,
+    keep_going: Annotated[
+        bool, typer.Option("--keep-going", help="Go on past regions that cannot be read.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace results of the same name.")] = False,
     device: Device = "auto",
 ) -> None:
@@ -132,7 +134,7 @@ def predict(
         device=device,
         suffix=f".{format_.lstrip('.')}",
         overwrite=overwrite,
-        memory=None if memory is None else _bytes(memory),
+        memory=None if memory is None else parse_bytes(memory),
         probability=probability,
         instances=instances,
         seeds=seeds,
@@ -140,11 +142,13 @@ def predict(
         fill=fill,
         workers=workers,
         scheduler=scheduler,
+        rescale=rescale,
+        keep_going=keep_going,
     )
     start, pixels, files = time.monotonic(), 0, 0
-    for written in predict_files(model, images, out, options, _watch()):
+    for written in predict_files(model, images, out, options, show_progress()):
         pixels, files = pixels + written.pixels, files + 1
-        _print_written(written)
+        print_written(written)
     seconds = time.monotonic() - start
     done = "1 image" if files == 1 else f"{files} images"
     print(f"{done}, {pixels / 1e6:.1f} megapixels in {seconds:.1f} s: {out}")
@@ -244,45 +248,3 @@ def _fail(message: str, status: int) -> NoReturn:
         traceback.print_exc()
     print(f"septum: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(status)
-
-
-def _bytes(text: str) -> int:
-    """``2GB``, ``800 MB``, or a number of bytes."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", text.strip(), re.IGNORECASE)
-    if found is None:
-        raise InputError(f"--memory {text}: give a size such as 2GB or 800MB")
-    return int(float(found[1]) * 1000 ** " KMGT".index(found[2].upper() or " "))
-
-
-def _watch() -> Callable[[int, int], None]:
-    """Say every few seconds how far a long prediction is, with the time left."""
-    start = shown = time.monotonic()
-
-    def watch(done: int, total: int) -> None:
-        nonlocal start, shown
-        now = time.monotonic()
-        if done >= total or now - shown < (0.5 if sys.stderr.isatty() else 15):
-            if done >= total:
-                start = shown = now
-            return
-        shown = now
-        rate = done / (now - start) / 1e6
-        left = (total - done) / (rate * 1e6)
-        end = "\r" if sys.stderr.isatty() else "\n"
-        print(
-            f"{done / total:4.0%} · {rate:.2f} megapixels/s · {left:.0f} s left  ",
-            end=end,
-            file=sys.stderr,
-            flush=True,
-        )
-
-    return watch
-
-
-def _print_written(written: Written) -> None:
-    rate = written.pixels / written.seconds / 1e6
-    names = ", ".join(path.name for path in written.files)
-    count = "" if written.objects is None else f"{written.objects} objects, "
-    print(f"{written.source.name} → {names} ({count}{rate:.2f} megapixels/s)")
-    if written.doubt:
-        print(f"septum: {written.source}: {written.doubt}", file=sys.stderr)

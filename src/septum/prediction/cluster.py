@@ -23,6 +23,7 @@ from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 
 from septum.errors import InputError, SeptumError
+from septum.images.tolerant import damage
 from septum.memory import available_memory
 from septum.model import model_path
 from septum.prediction.manifest import Manifest
@@ -210,6 +211,7 @@ class Workers:
         """Record a group that is done; the group itself if it has to be computed again."""
         progress = group.progress
         if future.status == "finished":
+            damage(progress.job.image).extend(future.result())
             progress.manifest.add(group.numbers)
             progress.left -= 1
             progress.done += progress.job.plan.pixels_of(group.numbers)

@@ -6,11 +6,14 @@ import numpy as np
 
 from septum.images.intensity_range import IntensityRange
 from septum.images.stored import StoredImage
+from septum.images.zarr_store import ZarrRegions
 
 FAR = 5.0
 """Ranges of grey values between an image and the training images at which a result is doubted."""
 MOST_ENLARGED = 2.0
 """Times that pixel sizes may differ from those of training before a result is doubted."""
+MOST_CHUNKS = 100_000
+"""Chunks of an image that are looked for; more would take minutes on a cluster's storage."""
 LOOKED_AT = 2048
 """Pixels an axis, in the middle of an image, whose grey values are compared with training."""
 
@@ -65,6 +68,23 @@ def doubt_pixel_size(image: tuple[float, ...] | None, training: tuple[float, ...
         if max(own / learnt, learnt / own) > MOST_ENLARGED:
             return (
                 f"its pixels are {own:.3g} µm, those of the training images {learnt:.3g} µm; the "
-                "result is doubtful: resample the image to that pixel size"
+                "result is doubtful: use --rescale, or resample the image to that pixel size"
             )
     return ""
+
+
+def doubt_chunks(image: StoredImage) -> str:
+    """Whether chunks of an OME-Zarr image are missing, which is legal: they have its fill value.
+
+    A copy that was cut short looks the same. "" for other files, and where there are too many
+    chunks to look for.
+    """
+    if not isinstance(image.regions, ZarrRegions):
+        return ""
+    missing, total = image.regions.missing_chunks(MOST_CHUNKS)
+    if not missing:
+        return ""
+    return (
+        f"{missing} of its {total} chunks are missing, and taken as empty; if they should be "
+        "there, copy the image again"
+    )

@@ -2,74 +2,21 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from septum.errors import ImageFileError, InputError, SaveError
+from septum.errors import InputError, SaveError
 from septum.images.files import expand_inputs
-from septum.images.stored import load_image, open_image
 from septum.memory import raise_allocator_thresholds
 from septum.model import Model, load_model
-from septum.prediction.doubts import doubt_pixel_size, find_doubt, middle
-from septum.prediction.outputs import (
-    Job,
-    Output,
-    begin_job,
-    finish_job,
-    make_folder,
-    plan_outputs,
-)
-from septum.prediction.overlap_tile import Predictor
+from septum.prediction.one_image import WHOLE_BYTES, Begun, begin, finish, naming
+from septum.prediction.options import Options, Written, check_options
+from septum.prediction.outputs import Job, Output, make_folder, plan_outputs
 from septum.prediction.predictor import prepare
-from septum.prediction.separation import Separation
 from septum.prediction.streaming import Watch, predict_into
 
-WHOLE_BYTES = 32 << 20
-"""Images up to this size are read at once: less work than region by region, and no memory."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """Choices of one prediction; None is what the model's recipe says."""
-
-    tile: int | None = None
-    orientations: int | None = None
-    precision: str | None = None
-    threshold: float | None = None
-    device: str = "cpu"
-    suffix: str = ".tif"
-    overwrite: bool = False
-    memory: int | None = None
-    """Bytes that the process may take in all; None: what suits the device."""
-    probability: str = "float32"
-    instances: bool = False
-    seeds: float | None = None
-    minimum: int = 0
-    fill: int = 0
-    workers: int | None = None
-    """So many processes of this machine."""
-    scheduler: str | None = None
-    """Address of a dask.distributed scheduler whose workers are to compute."""
-
-
-@dataclass(frozen=True)
-class Written:
-    """What was written for one input, and how fast."""
-
-    source: Path
-    files: tuple[Path, ...]
-    pixels: int
-    seconds: float
-    doubt: str = ""
-    """Why the result may be worth nothing, in words; mostly empty."""
-    objects: int | None = None
-    """How many were numbered, if any were asked for."""
+__all__ = ["Options", "Written", "predict_files"]
 
 
 def predict_files(
@@ -97,7 +44,7 @@ def predict_files(
     raise_allocator_thresholds(bounded=True)
     loaded = load_model(model)
     sources = expand_inputs(inputs)
-    _check(options)
+    check_options(options)
     if out.is_file():
         raise SaveError(f"{out}: is a file; name a folder for the results")
     planned = plan_outputs(sources, out, options.suffix, options.instances, options.overwrite)
@@ -116,9 +63,9 @@ def predict_files(
     )
     make_folder(planned)
     for source, output in files:
-        begun = _begin(source, output, loaded, predictor, options)
+        begun = begin(source, output, loaded, predictor, options)
         job = begun.job
-        with _naming(source):
+        with naming(source):
             predict_into(
                 predictor,
                 job.plan,
@@ -127,7 +74,7 @@ def predict_files(
                 manifest=job.manifest,
                 watch=watch,
             )
-        yield _finish(begun, predictor)
+        yield finish(begun, predictor, options)
 
 
 def _predict_apart(
@@ -161,15 +108,15 @@ def _predict_apart(
             options.orientations,  # type: ignore[arg-type]
         )
         make_folder([output for _, output in files])
-        begun = deque[_Begun]()
+        begun = deque[Begun]()
 
         def jobs() -> Iterator[Job]:
             for source, output in files:
-                begun.append(_begin(source, output, model, predictor, options, shared=True))
+                begun.append(begin(source, output, model, predictor, options, shared=True))
                 yield begun[-1].job
 
         for _ in workers.compute(jobs(), watch):
-            yield _finish(begun.popleft(), predictor)
+            yield finish(begun.popleft(), predictor, options)
 
 
 def memory_for_tiles(memory: int) -> int:
@@ -186,81 +133,3 @@ def memory_for_tiles(memory: int) -> int:
             f"{(memory - rest) / 1e9:.2f} GB; give more than that"
         )
     return rest
-
-
-@dataclass(frozen=True)
-class _Begun:
-    source: Path
-    job: Job
-    start: float
-    doubt: str
-
-
-def _begin(
-    source: Path,
-    output: Output,
-    model: Model,
-    predictor: Predictor,
-    options: Options,
-    shared: bool = False,
-) -> _Begun:
-    start = time.monotonic()
-    image = open_image(source)
-    size = image.dtype.itemsize * int(np.prod(image.shape, dtype=np.int64))
-    picture = source.suffix.lower() in (".png", ".jpg", ".jpeg")
-    if not shared and (picture or size <= WHOLE_BYTES):
-        image = load_image(source)
-    threshold = model.threshold if options.threshold is None else options.threshold
-    separation = None
-    if options.instances:
-        separation = Separation(threshold, options.seeds, options.minimum, options.fill)
-    with _naming(source):
-        doubt = find_doubt(middle(image, predictor.dimensions), predictor.intensity)
-        doubt = doubt or doubt_pixel_size(image.pixel_size, model.pixel_size)
-        job = begin_job(
-            output,
-            image,
-            predictor,
-            threshold,
-            options.probability,  # type: ignore[arg-type]
-            separation,
-            shared,
-        )
-    return _Begun(source, job, start, doubt)
-
-
-def _finish(begun: _Begun, predictor: Predictor) -> Written:
-    image = begun.job.image
-    with _naming(begun.source):
-        objects = finish_job(begun.job, predictor.dimensions)
-    pixels = int(np.prod(image.shape, dtype=np.int64)) // image.channels
-    seconds = time.monotonic() - begun.start
-    return Written(begun.source, begun.job.output.files, pixels, seconds, begun.doubt, objects)
-
-
-@contextmanager
-def _naming(source: Path) -> Iterator[None]:
-    """Put the name of the image before what is wrong with it, unless it is there already."""
-    try:
-        yield
-    except ImageFileError:
-        raise
-    except InputError as error:
-        raise InputError(f"{source}: {error}") from None
-
-
-def _check(options: Options) -> None:
-    if options.suffix not in (".tif", ".tiff", ".png", ".zarr"):
-        raise InputError(f"--format {options.suffix.lstrip('.')}: use tif, png or zarr")
-    if options.orientations not in (None, 1, 8):
-        raise InputError(f"--orientations {options.orientations}: use 1 or 8")
-    if options.precision not in (None, "auto", "float32", "bfloat16"):
-        raise InputError(f"--precision {options.precision}: use auto, float32 or bfloat16")
-    if options.probability not in ("uint8", "float16", "float32"):
-        raise InputError(f"--probability {options.probability}: use uint8, float16 or float32")
-    if options.workers is not None and options.scheduler is not None:
-        raise InputError("--workers starts processes here, --scheduler uses others: give one")
-    if options.workers is not None and options.workers < 1:
-        raise InputError(f"--workers {options.workers}: use 1 or more")
-    if not options.instances and (options.seeds is not None or options.minimum or options.fill):
-        raise InputError("--seeds, --minimum and --fill are for --instances: add it")

@@ -139,10 +139,12 @@ def begin_job(
     probability: ProbabilityType,
     separation: Separation | None,
     shared: bool = False,
+    rescaled: bool = False,
 ) -> Job:
     """Check ``image``, and make room for its results: in a store, or in memory if they are small.
 
-    ``shared``: other processes write them, so in a store. One that was begun is taken up.
+    ``shared``: other processes write them, so in a store. One that was begun is taken up, unless
+    it was begun otherwise; ``rescaled`` or not is a part of that.
     Raises InputError, ImageFileError, SaveError.
     """
     if output.suffix == ".png":
@@ -160,7 +162,7 @@ def begin_job(
     if store is None:
         return Job(output, image, plan, results_in_memory(headers), threshold, separation)
     results = results_in_store(headers, store, chunk, predictor.dimensions)
-    manifest = Manifest(store, _identity(image, predictor, threshold, probability))
+    manifest = Manifest(store, _identity(image, predictor, threshold, probability, rescaled))
     return Job(output, image, plan, results, threshold, separation, chunk, manifest)
 
 
@@ -187,7 +189,7 @@ def finish_job(job: Job, dimensions: int) -> int | None:
 
 
 def _identity(
-    image: StoredImage, predictor: Predictor, threshold: float, probability: str
+    image: StoredImage, predictor: Predictor, threshold: float, probability: str, rescaled: bool
 ) -> dict[str, Any]:
     """What must be the same for tiles to fit each other."""
     digest = hashlib.sha256()
@@ -203,6 +205,7 @@ def _identity(
         "orientations": predictor.orientations,
         "threshold": threshold,
         "probability": probability,
+        "rescaled": rescaled or None,
     }
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32
 
-from septum.errors import InputError
+from septum.errors import ImageFileError, InputError
 from septum.geometry import ArrayPixels, Pixels, Tile, read_mirrored, tile_grid
 from septum.memory import array_off_heap
 from septum.prediction.predictor import Predictor, prepare
@@ -91,7 +91,12 @@ def predict_windows(
 
     def read(request: Request) -> _Window:
         image, tile = request
-        window_CS = read_mirrored(image, tile.read)
+        try:
+            window_CS = read_mirrored(image, tile.read)
+        except ImageFileError as error:
+            spans = zip("ZYX"[-len(tile.read) :], tile.read, image.extents, strict=True)
+            where = ", ".join(f"{a} {max(lo, 0)}–{min(hi, n)}" for a, (lo, hi), n in spans)
+            raise ImageFileError(f"{error}; within {where} (--keep-going goes on)") from error
         room = array_off_heap((window_CS.size * predictor.dtype.itemsize,), np.dtype(np.uint8))
         kept_CS = torch.from_numpy(room).view(predictor.dtype).view(window_CS.shape)
         for start in range(0, window_CS.shape[1], ROWS):  # what is made on the way stays small

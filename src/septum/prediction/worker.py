@@ -15,7 +15,8 @@ from distributed import WorkerPlugin, get_worker
 import septum
 from septum.devices import choose_device
 from septum.errors import InputError, SaveError
-from septum.images.stored import StoredImage
+from septum.images.stored import Box, StoredImage
+from septum.images.tolerant import damage
 from septum.memory import raise_allocator_thresholds
 from septum.model import load_model
 from septum.prediction.manifest import NAME
@@ -117,8 +118,11 @@ def predict_group(
     results: Results,
     threshold: float,
     numbers: list[int],
-) -> list[int]:
-    """Runs on a worker: compute tiles and write them to the store; returns their numbers."""
+) -> list[Box]:
+    """Runs on a worker: compute tiles and write them to the store.
+
+    Returns the regions of a tolerated image that could not be read.
+    """
     assert results.store is not None
     if not (results.store / NAME).exists():
         raise SaveError(
@@ -128,5 +132,6 @@ def predict_group(
     equipment = _equipment(name)
     with equipment.turn:  # one at a time: the tile was chosen for the whole machine
         predictor = equipment.predictor(setting)
+        known = len(damage(image))
         predict_into(predictor, TilePlan(predictor, image, chunk), results, threshold, numbers)
-    return numbers
+    return damage(image)[known:]

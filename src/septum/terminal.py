@@ -1,0 +1,56 @@
+"""What the command line says while it works, and what it understands of what is typed."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from septum.errors import InputError
+
+if TYPE_CHECKING:
+    from septum.prediction.options import Written
+
+
+def parse_bytes(text: str) -> int:
+    """``2GB``, ``800 MB``, or a number of bytes."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", text.strip(), re.IGNORECASE)
+    if found is None:
+        raise InputError(f"--memory {text}: give a size such as 2GB or 800MB")
+    return int(float(found[1]) * 1000 ** " KMGT".index(found[2].upper() or " "))
+
+
+def show_progress() -> Callable[[int, int], None]:
+    """Say every few seconds how far a long prediction is, with the time left."""
+    start = shown = time.monotonic()
+
+    def watch(done: int, total: int) -> None:
+        nonlocal start, shown
+        now = time.monotonic()
+        if done >= total or now - shown < (0.5 if sys.stderr.isatty() else 15):
+            if done >= total:
+                start = shown = now
+            return
+        shown = now
+        rate = done / (now - start) / 1e6
+        left = (total - done) / (rate * 1e6)
+        end = "\r" if sys.stderr.isatty() else "\n"
+        print(
+            f"{done / total:4.0%} · {rate:.2f} megapixels/s · {left:.0f} s left  ",
+            end=end,
+            file=sys.stderr,
+            flush=True,
+        )
+
+    return watch
+
+
+def print_written(written: Written) -> None:
+    rate = written.pixels / written.seconds / 1e6
+    names = ", ".join(path.name for path in written.files)
+    count = "" if written.objects is None else f"{written.objects} objects, "
+    print(f"{written.source.name} → {names} ({count}{rate:.2f} megapixels/s)")
+    if written.doubt:
+        print(f"septum: {written.source}: {written.doubt}", file=sys.stderr)
