@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def parse_bytes(text: str) -> int:
-    """``2GB``, ``800 MB``, or a number of bytes."""
+    """Bytes, of ``2GB``, ``800 MB`` or a plain number. Raises InputError."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", text.strip(), re.IGNORECASE)
     if found is None:
         raise InputError(f"--memory {text}: give a size such as 2GB or 800MB")
@@ -48,6 +48,7 @@ def show_progress() -> Callable[[int, int], None]:
 
 
 def print_written(written: Written) -> None:
+    """One line for an image that was predicted, and what is to be doubted of it."""
     rate = written.pixels / written.seconds / 1e6
     names = ", ".join(path.name for path in written.files)
     count = "" if written.objects is None else f"{written.objects} objects, "
