@@ -1,11 +1,25 @@
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 
+from predictions import noise, small_model, write_zarr
 from septum.errors import InputError
+from septum.evaluation.files import evaluate_files
 from septum.evaluation.predictions import Prediction, find_predictions, read_prediction
 from septum.images.files import Image, write_image
+from septum.images.image import ImageHeader
+from septum.images.stored import open_image
+from septum.images.zarr_writer import create_labels
+from septum.model import save_model
+from septum.prediction.files import Options, predict_files
+from septum.prediction.manifest import Manifest
+from septum.prediction.overlap_tile import prepare
+from septum.prediction.results import Results, result_headers, results_in_store
+from septum.prediction.streaming import predict_whole
+from septum.recipe import Labels
 
 
 def write(path, array, axes):
@@ -13,6 +27,7 @@ def write(path, array, axes):
     return path
 
 
+BINARY = Labels(kind="binary")
 MASK = np.eye(6, 8, dtype=np.uint8)
 MAP = np.linspace(0, 1, 48, dtype=np.float32).reshape(6, 8)
 
@@ -99,3 +114,173 @@ def test_a_mask_and_a_map_of_different_sizes_are_refused_naming_both(tmp_path):
     )
     with pytest.raises(InputError, match=r"mask\.tif and .*probability\.tif.*6 × 8.*5 × 8"):
         list(read_prediction(prediction))
+
+
+def write_store(path):
+    """An OME-Zarr as `septum predict --instances` leaves it, with nothing in it."""
+    header = ImageHeader("YX", (6, 8), np.dtype(np.uint8))
+    results_in_store(result_headers(header, 2, "float32", True), path, 16, 2)
+    Manifest(path, {"model": "a"}).finish()
+    return path
+
+
+def test_stores_and_files_of_one_folder_are_predictions_in_the_order_of_their_names(tmp_path):
+    for name in ("t10", "t2", "a.ome"):
+        write_store(tmp_path / f"{name}.zarr")
+    write(tmp_path / "t3.mask.tif", MASK, "YX")
+    write(tmp_path / "t2.instances.tif", MASK, "YX")
+    write(tmp_path / "else.tif", MASK, "YX")
+    found = find_predictions(tmp_path)
+    assert [p.name for p in found] == ["a", "t2", "t3", "t10"]
+    store = tmp_path / "t10.zarr"
+    assert found[3] == Prediction("t10", store / "labels" / "mask", store)
+    assert found[3].file == store
+    assert found[2] == Prediction("t3", tmp_path / "t3.mask.tif")
+    assert find_predictions(store) == [found[3]]
+
+
+def test_without_masks_beside_them_only_stores_count(tmp_path):
+    write_store(tmp_path / "a.zarr")
+    write(tmp_path / "a.png", MASK, "YX")  # the image
+    assert [p.file.name for p in find_predictions(tmp_path)] == ["a.zarr"]
+
+
+@pytest.mark.parametrize("other", ["a.mask.tif", "a.probability.tif", "a.ome.zarr"])
+def test_a_store_and_another_prediction_of_its_name_are_refused(tmp_path, other):
+    write_store(tmp_path / "a.zarr")
+    if other.endswith(".tif"):
+        write(tmp_path / other, MASK, "YX")
+    else:
+        write_store(tmp_path / other)
+    with pytest.raises(InputError, match="are two predictions of one name; remove one") as raised:
+        find_predictions(tmp_path)
+    places = str(raised.value).split(" are two ")[0].split(" and ")
+    assert sorted(places) == sorted(str(tmp_path / name) for name in ("a.zarr", other))
+
+
+def test_a_store_that_septum_did_not_predict_is_not_taken_for_one(tmp_path):
+    """An image, or one with labels drawn, which may well lie beside the predictions."""
+    image = write_zarr(tmp_path / "a.zarr", Image(MASK, "YX"))
+    for labels in (False, True):
+        if labels:
+            header = ImageHeader("YX", (6, 8), np.dtype(np.uint8))
+            create_labels(image, "mask", header, (20, 20))
+        for place in (image, tmp_path):
+            with pytest.raises(InputError, match=r"no predictions.*NAME\.zarr \(with its"):
+                find_predictions(place)
+    maskless = write_store(tmp_path / "b.zarr")
+    shutil.rmtree(maskless / "labels" / "mask")
+    with pytest.raises(InputError, match="no predictions"):
+        find_predictions(tmp_path)
+    write_store(tmp_path / ".c.predicting.zarr")  # hidden
+    file = write(tmp_path / "a.mask.tif", MASK, "YX")
+    assert find_predictions(tmp_path) == [Prediction("a", file)]
+
+
+def test_a_store_that_was_begun_is_refused_until_the_same_command_is_run_again(
+    tmp_path, monkeypatch
+):
+    save_model(tmp_path / "model.safetensors", small_model())
+    write_image(tmp_path / "a.tif", noise("YX", (150, 170)))
+    truth = write(tmp_path / "truth.tif", np.eye(150, 170, dtype=np.uint8), "YX")
+    usual, written = Results.write, []
+
+    def write_some(self, *arguments):
+        if len(written) == 3:
+            raise KeyboardInterrupt
+        written.append(arguments)
+        return usual(self, *arguments)
+
+    out, store = tmp_path / "out", tmp_path / "out" / "a.zarr"
+    with monkeypatch.context() as patch:
+        patch.setattr(Results, "write", write_some)
+        with pytest.raises(KeyboardInterrupt):
+            predict(tmp_path, out, suffix=".zarr")
+    write(out / "b.mask.tif", MASK, "YX")
+    for place in (out, store):
+        with pytest.raises(
+            InputError, match=r"is not finished.*run the same command again"
+        ) as told:
+            evaluate_files(place, truth, BINARY)
+        message = str(told.value)
+        assert message.startswith(f"{store}: ")
+        assert "septum predict" in message
+        assert "\n" not in message
+    predict(tmp_path, out, suffix=".zarr")
+    assert evaluate_files(store, truth, BINARY)["images"][0]["name"] == "a"
+
+
+def predict(folder, out, name="a", **options):
+    settings = Options(**({"tile": 48} | options))
+    list(predict_files(folder / "model.safetensors", [folder / f"{name}.tif"], out, settings))
+
+
+CASES = [
+    ("YX", (530, 40), 2, 2, "float32"),  # of two levels
+    ("YX", (60, 70), 2, 3, "uint8"),
+    ("CYX", (2, 60, 70), 2, 2, "float16"),
+    ("TYX", (3, 40, 50), 2, 2, "float16"),
+    ("ZYX", (3, 40, 50), 2, 3, "uint8"),
+    ("TCZYX", (2, 2, 2, 30, 40), 2, 2, "uint8"),
+    ("ZYX", (20, 24, 34), 3, 2, "uint8"),
+]
+
+
+@pytest.mark.parametrize(("axes", "shape", "dimensions", "classes", "kind"), CASES)
+def test_a_store_is_scored_as_the_files_of_the_same_prediction(
+    tmp_path, axes, shape, dimensions, classes, kind
+):
+    grey = np.random.default_rng(0).integers(0, 200, shape).astype(np.uint8)
+    image = Image(grey, axes)
+    model = small_model(image.channels, dimensions, classes)
+    save_model(tmp_path / "model.safetensors", model)
+    write_image(tmp_path / "a.tif", image)
+    probability = predict_whole(prepare(model), image, 0.5)[1]
+    threshold = float(probability.array.take(1, probability.axes.index("C")).mean())
+    options = {"probability": kind, "threshold": threshold, "instances": True}
+    predict(tmp_path, tmp_path / "files", **options)
+    predict(tmp_path, tmp_path / "stores", suffix=".zarr", **options)
+    assert open_image(tmp_path / "stores" / "a.zarr").dtype == kind
+
+    pair = [
+        list(read_prediction(found, dimensions))
+        for folder in ("files", "stores")
+        for found in find_predictions(tmp_path / folder)
+    ]
+    for ours, theirs in zip(*pair, strict=True):
+        assert ours.suffix == theirs.suffix
+        assert ours.probability.max() <= 1.0
+        assert 1 < len(np.unique(theirs.mask)) <= classes
+        np.testing.assert_array_equal(ours.mask, theirs.mask)
+        np.testing.assert_array_equal(ours.probability, theirs.probability)
+
+    plain = open_image(tmp_path / "stores" / "a.zarr" / "labels" / "mask")
+    drawn = np.random.default_rng(1).integers(0, classes, plain.shape).astype(np.uint8)
+    truth = write(tmp_path / "truth.tif", drawn, plain.axes)
+    section = Labels(kind="binary" if classes == 2 else "classes")
+    files, folder, store = (
+        evaluate_files(tmp_path / place, truth, section, dimensions)
+        for place in ("files", "stores", "stores/a.zarr")
+    )
+    assert files == folder == store
+    split = [n for a, n in zip(axes, shape, strict=True) if a == "T" or a + str(dimensions) == "Z2"]
+    assert len(files["images"]) == np.prod(split, dtype=int)
+    assert all(0 < row["mask_pixel_error"] < 1 for row in files["images"])
+    assert all(row["pixel_error"] > 0 for row in files["images"])
+
+
+def test_stores_and_files_are_scored_together(tmp_path):
+    save_model(tmp_path / "model.safetensors", small_model())
+    (tmp_path / "truth").mkdir()
+    array = noise("YX", (40, 50)).array
+    for name, image in (("a", array), ("b", array[::-1])):
+        write(tmp_path / f"{name}.tif", image, "YX")
+        write(tmp_path / "truth" / f"{name}.tif", (array == array.max()).astype(np.uint8), "YX")
+        predict(tmp_path, tmp_path / "files", name)
+    predict(tmp_path, tmp_path / "both", "a", suffix=".zarr")
+    predict(tmp_path, tmp_path / "both", "b")
+    both, files = (
+        evaluate_files(tmp_path / place, tmp_path / "truth", BINARY) for place in ("both", "files")
+    )
+    assert both == files
+    assert [row["name"] for row in both["images"]] == ["a", "b"]

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
+import functools
 import json
 import multiprocessing
 import os
 import random
+import resource
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -300,3 +305,25 @@ def tiles_done(folder):
         return sum(len(record.get("tiles", ())) for record in records)
     finished = (folder / "out" / "in.mask.tif").exists() and not list((folder / "out").glob(".*"))
     return 10**6 if finished else 0
+
+
+@pytest.mark.parametrize("more", [[], ["--workers", "1"], ["--rescale"], ["--instances"]])
+def test_a_disk_that_is_full_is_said_and_the_rest_follows(tmp_path, more):
+    """As far as a process can tell, a limit on the size of files is a disk that is full."""
+    save_model(tmp_path / "model.safetensors", small_model().replace(pixel_size=(0.5, 0.5)))
+    image = dataclasses.replace(noise("YX", (700, 700)), pixel_size=(0.55, 0.55))
+    source, out = write_zarr(tmp_path / "in.zarr", image), tmp_path / "out" / "in.zarr"
+    words = [sys.executable, "-m", "septum", "predict", tmp_path / "model.safetensors", source]
+    words += [*more, "--probability", "uint8", "--out"]
+    limit = functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (8000, 8000))
+    done = subprocess.run(
+        [*words, out], preexec_fn=limit, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.strip().splitlines()
+    assert "in" in line
+    assert ".zarr: cannot be written: File too large; what is written is kept" in line
+    assert "run the command again" in line
+    subprocess.run([*words, out], check=True)
+    subprocess.run([*words, tmp_path / "whole" / "in.zarr"], check=True)
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")

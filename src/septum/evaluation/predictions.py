@@ -1,4 +1,7 @@
-"""Predictions as files: `NAME.mask.tif` and `NAME.probability.tif`, or plain masks and maps."""
+"""Predictions as files: `NAME.mask.tif` and `NAME.probability.tif`, or plain masks and maps.
+
+Or an OME-Zarr `NAME.zarr` of both: the image is the probabilities, `labels/mask` the mask.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +9,29 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
 from septum.errors import InputError
 from septum.evaluation.pixels import Numbers
-from septum.images.files import SUFFIXES, image_files, read_image
+from septum.images.files import SUFFIXES, image_files, natural_key, read_image
+from septum.images.stored import load_image
+from septum.images.zarr_store import PROGRESS, is_finished
 
 Dimensions = Literal[2, 3]
 
+_MASK = Path("labels", "mask")
 _OURS = re.compile(r"(?P<name>.+)\.(?P<kind>mask|probability|instances)\.[^.]+")
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What was predicted for one input file: at least one of the two files."""
+    """What was predicted for one input file: at least one of the two files.
+
+    Of an OME-Zarr, ``probability`` is the store and ``mask`` the label image in it.
+    """
 
     name: str
     mask: Path | None = None
@@ -60,17 +69,19 @@ class Plane:
 def find_predictions(path: Path) -> list[Prediction]:
     """Predictions of a folder, in natural order of their names, or of one file.
 
-    In a folder with files of the names that `septum predict` gives, only those count. In another,
-    and for a single file, each image file is a prediction of the name before its last suffix: a
-    probability if its pixels are floating, else a mask. Raises InputError for no prediction, or
-    two of one name.
+    In a folder with files of the names that `septum predict` gives, or its OME-Zarr stores, only
+    those count; a store may also be given itself. Other OME-Zarr images never count. In another
+    folder, and for a single file, each image file is a prediction of the name before its last
+    suffix: a probability if its pixels are floating, else a mask. Raises InputError for no
+    prediction, two of one name, or a store that is not finished.
     """
     if not path.exists():
         raise InputError(f"{path}: does not exist; expected a folder of predictions, or one file")
+    stores = _find_stores(path)
     files = image_files(path) if path.is_dir() else [path]
     ours = [(file, match) for file in files if (match := _OURS.fullmatch(file.name))]
     found: dict[str, dict[str, Path]] = {}
-    if ours:
+    if ours or stores:
         entries = [
             (m["name"].removesuffix(".ome"), m["kind"], file)
             for file, m in ours
@@ -81,15 +92,21 @@ def find_predictions(path: Path) -> list[Prediction]:
     for name, kind, file in entries:
         other = found.setdefault(name, {}).setdefault(kind, file)
         if other != file:
-            raise InputError(f"{file} and {other} are two predictions of one name; remove one")
+            _refuse_two(file, other)
+    for store in stores:
+        kinds = found.setdefault(store.stem.removesuffix(".ome"), {})
+        if kinds:
+            _refuse_two(store, kinds.get("probability") or kinds["mask"])
+        kinds |= {"probability": store, "mask": store / _MASK}
     if not found:
         raise InputError(
-            f"{path}: no predictions; expected NAME.mask.tif or NAME.probability.tif as "
-            f"`septum predict` writes them, or masks ({' '.join(SUFFIXES)})"
+            f"{path}: no predictions; expected NAME.mask.tif, NAME.probability.tif or NAME.zarr "
+            f"(with its {PROGRESS}) as `septum predict` writes them, or masks "
+            f"({' '.join(SUFFIXES)})"
         )
     return [
         Prediction(name, kinds.get("mask"), kinds.get("probability"))
-        for name, kinds in found.items()
+        for name, kinds in sorted(found.items(), key=lambda item: natural_key(item[0]))
     ]
 
 
@@ -126,12 +143,32 @@ def show(shape: tuple[int, ...]) -> str:
     return " × ".join(map(str, shape))
 
 
+def _find_stores(path: Path) -> list[Path]:
+    """The OME-Zarr stores that `septum predict` has left: ``path`` itself, or those in it."""
+    if is_finished(path) is not None:
+        candidates = [path]
+    else:
+        candidates = sorted(path.glob("[!.]*.zarr")) if path.is_dir() else []
+    finished = {store: is_finished(store) for store in candidates}
+    for store in candidates:
+        if finished[store] is False:
+            raise InputError(
+                f"{store}: is not finished; wait for `septum predict` if it is still at work, else "
+                "run the same command again, which goes on where it was stopped"
+            )
+    return [store for store in candidates if finished[store] and (store / _MASK).is_dir()]
+
+
+def _refuse_two(one: Path, other: Path) -> NoReturn:
+    raise InputError(f"{one} and {other} are two predictions of one name; remove one")
+
+
 def _kind(file: Path) -> str:
     return "probability" if read_image(file).array.dtype.kind == "f" else "mask"
 
 
 def _read_masks(file: Path, dimensions: Dimensions) -> list[tuple[str, Numbers]]:
-    image = read_image(file, labels=True)
+    image = load_image(file, labels=True).read()
     if image.array.dtype.kind == "f":
         raise InputError(
             f"{file}: a mask has integer class ids, found {image.array.dtype}; name a map of "
@@ -145,7 +182,7 @@ def _read_masks(file: Path, dimensions: Dimensions) -> list[tuple[str, Numbers]]
 def _read_probabilities(
     file: Path, dimensions: Dimensions
 ) -> list[tuple[str, npt.NDArray[np.floating]]]:
-    image = read_image(file)
+    image = load_image(file).read()
     array = image.array
     if array.dtype == np.uint8:
         scale = np.float32(255)

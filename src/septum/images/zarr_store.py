@@ -1,8 +1,13 @@
-"""OME-Zarr images (0.4 and 0.5): what they say of themselves, and their pixels by region."""
+"""OME-Zarr images (0.4 and 0.5): what they say of themselves, and their pixels by region.
+
+Stores of `septum predict` also say how far they are, in a file that `septum.prediction.manifest`
+writes.
+"""
 
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +21,9 @@ from septum.images.pixel_size import complete, length_in_micrometres
 from septum.images.tiff_regions import Box
 
 FILES_KEPT = 16
+PROGRESS = ".septum-progress.jsonl"
+"""In a store of `septum predict`: what is computed, the tiles done, and that all is."""
+FINISHED = "finished"
 _METADATA = ("zarr.json", ".zgroup", ".zattrs")
 
 
@@ -39,6 +47,12 @@ class ZarrRegions:
         region = np.asarray(array[tuple(extents[axis] for axis in self.file_axes)])
         region = region.astype(region.dtype.newbyteorder("="), copy=False)
         return in_order(region, self.file_axes, self.axes)
+
+    def missing_chunks(self, most: int) -> tuple[int, int]:
+        """How many chunks are not in the store, of how many; 0 missing if it has over ``most``."""
+        array = _open_array(self.path / self.dataset)
+        total = int(array.nchunks)
+        return (total - int(array.nchunks_initialized) if total <= most else 0), total
 
 
 def is_zarr(path: Path) -> bool:
@@ -83,6 +97,29 @@ def open_zarr(path: Path) -> tuple[ImageHeader, ZarrRegions]:
         path,
     )
     return header, ZarrRegions(path, dataset["path"], file_axes, order)
+
+
+def is_finished(store: Path) -> bool | None:
+    """Whether a store holds all results; None if it is no store of `septum predict`."""
+    lines = read_progress(store)
+    return any(line.get(FINISHED) for line in lines) if lines else None
+
+
+def read_progress(store: Path) -> list[dict[str, Any]]:
+    """The records of the file PROGRESS; none without it, nor for lines that were cut short."""
+    found = []
+    try:
+        text = (store / PROGRESS).read_text("utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    for line in text.splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict):
+            found.append(record)
+    return found
 
 
 def _open_array(path: Path) -> Any:

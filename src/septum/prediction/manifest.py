@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from septum.errors import SaveError
+from septum.images.zarr_store import FINISHED, is_finished, read_progress
+from septum.images.zarr_store import PROGRESS as NAME
 from septum.images.zarr_writer import saving
 
-NAME = ".septum-progress.jsonl"
-FINISHED = "finished"
+__all__ = ["NAME", "Manifest", "is_finished"]
 
 
 class Manifest:
@@ -28,7 +29,7 @@ class Manifest:
         self.path = store / NAME
         self.done: set[int] = set()
         self.finished = False
-        begun = _lines(self.path)
+        begun = read_progress(store)
         if not begun:
             self._append(identity, "w")
             return
@@ -62,25 +63,3 @@ class Manifest:
             file.write(("\n" if mode == "a" else "") + json.dumps(record))
             file.flush()
             os.fsync(file.fileno())
-
-
-def is_finished(store: Path) -> bool | None:
-    """Whether a store holds all results; None if it is no store of `septum predict`."""
-    lines = _lines(store / NAME)
-    return any(line.get(FINISHED) for line in lines) if lines else None
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    found = []
-    try:
-        text = path.read_text("utf-8")
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    for line in text.splitlines():
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict):
-            found.append(record)
-    return found

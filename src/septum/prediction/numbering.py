@@ -32,7 +32,8 @@ def number_objects(
         instances = results.part("instances", place)
         block = [min(side, extent) for extent in instances.shape]
         probability = results.part("probability", place)
-        classes = label_objects_by_block(probability, instances, separation, block)
+        with results.saving():
+            classes = label_objects_by_block(probability, instances, separation, block)
         size = None if image.pixel_size is None else image.pixel_size[-dimensions:]
         tables[suffix] = measure_objects(
             instances, _Grey(stack), classes, block, size, image.channel_names

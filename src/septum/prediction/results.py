@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +17,13 @@ from jaxtyping import Float
 
 from septum.geometry import Tile
 from septum.images.image import ImageHeader
-from septum.images.zarr_writer import build_pyramid, create_image, create_labels, is_whole_chunks
+from septum.images.zarr_writer import (
+    build_pyramid,
+    create_image,
+    create_labels,
+    is_whole_chunks,
+    saving,
+)
 from septum.prediction.overlap_tile import predict_mask
 
 ProbabilityType = Literal["uint8", "float16", "float32"]
@@ -62,7 +69,12 @@ class Results:
             shape = [part.stop - part.start for part in region]
             # Two writers of one chunk would lose pixels without a word.
             assert self.store is None or is_whole_chunks(array, region)
-            array[region] = values.reshape(shape)
+            with self.saving():
+                array[region] = values.reshape(shape)
+
+    def saving(self) -> AbstractContextManager[None]:
+        """While this writes to the store: a disk that is full becomes SaveError."""
+        return nullcontext() if self.store is None else saving(self.store)
 
     def part(self, name: str, place: Place) -> PartOf:
         """One plane or volume of ``probability`` (K, *S), ``mask`` or ``instances`` (*S)."""
