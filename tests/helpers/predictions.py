@@ -39,9 +39,10 @@ def small_model(channels=1, dimensions=2, classes=2):
 def noise(axes, shape):
     """Smooth enough to have objects."""
     rng = np.random.default_rng(0)
-    array = rng.normal(100, 40, shape)
+    array = rng.normal(0, 40, shape)
     for axis in (-1, -2):
         array = (array + np.roll(array, 1, axis) + np.roll(array, 2, axis)) / 1.7
+    array += 100
     spatial = "".join(axis for axis in axes if axis in "ZYX")
     return Image(array.clip(0, 255).astype(np.uint8), axes, SIZE[spatial])
 

@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -307,7 +308,31 @@ def tiles_done(folder):
     return 10**6 if finished else 0
 
 
-@pytest.mark.parametrize("more", [[], ["--workers", "1"], ["--rescale"], ["--instances"]])
+def test_one_killed_before_its_first_file_is_gone_on_with(tmp_path, monkeypatch):
+    save_model(tmp_path / "model.safetensors", small_model())
+    source = write_zarr(tmp_path / "in.zarr", noise("YX", (150, 170)))
+    run(tmp_path, source, "whole", suffix=".zarr")
+    store = tmp_path / "out" / "in.zarr"
+    for begun in ("", '{"model": "ab'):  # nothing, and a line that was cut short
+        store.mkdir(parents=True)
+        (store / NAME).write_text(begun)
+        run(tmp_path, source, suffix=".zarr")
+        assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+        shutil.rmtree(store)
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(outputs, "results_in_store", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, source, suffix=".zarr")
+    assert [path.name for path in store.iterdir()] == [NAME]
+    run(tmp_path, source, suffix=".zarr")
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("more", [[], ["--workers", "1"], ["--rescale", "--instances"]])
 def test_a_disk_that_is_full_is_said_and_the_rest_follows(tmp_path, more):
     """As far as a process can tell, a limit on the size of files is a disk that is full."""
     save_model(tmp_path / "model.safetensors", small_model().replace(pixel_size=(0.5, 0.5)))
@@ -324,6 +349,8 @@ def test_a_disk_that_is_full_is_said_and_the_rest_follows(tmp_path, more):
     assert "in" in line
     assert ".zarr: cannot be written: File too large; what is written is kept" in line
     assert "run the command again" in line
-    subprocess.run([*words, out], check=True)
-    subprocess.run([*words, tmp_path / "whole" / "in.zarr"], check=True)
+    options = {"suffix": ".zarr", "probability": "uint8", "tile": None}
+    options |= dict.fromkeys(["rescale", "instances"], "--rescale" in more)
+    run(tmp_path, source, **options)
+    run(tmp_path, source, "whole", **options)
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")

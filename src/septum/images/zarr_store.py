@@ -101,8 +101,9 @@ def open_zarr(path: Path) -> tuple[ImageHeader, ZarrRegions]:
 
 def is_finished(store: Path) -> bool | None:
     """Whether a store holds all results; None if it is no store of `septum predict`."""
-    lines = read_progress(store)
-    return any(line.get(FINISHED) for line in lines) if lines else None
+    if not (store / PROGRESS).is_file():
+        return None
+    return any(line.get(FINISHED) for line in read_progress(store))
 
 
 def read_progress(store: Path) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ import numpy as np
 from septum.errors import SaveError
 from septum.images.image import ImageHeader
 from septum.images.tiff_regions import Box
+from septum.images.zarr_store import PROGRESS
 
 VERSION = "0.5"
 LARGEST_COARSEST = 512
@@ -250,8 +251,11 @@ def _ome(path: Path) -> dict[str, Any] | None:
         if ome["version"] == VERSION:
             return dict(ome)
     except FileNotFoundError:
-        # A process killed at its first file leaves that under another name.
-        if not path.exists() or all(item.suffix == ".partial" for item in path.iterdir()):
+        # A process killed at its first file leaves that under another name; what it records of
+        # its progress is there before.
+        if not path.exists() or all(
+            item.suffix == ".partial" or item.name == PROGRESS for item in path.iterdir()
+        ):
             return None
     except (NotADirectoryError, ValueError, KeyError, TypeError):
         pass  # a file, or what another program has written

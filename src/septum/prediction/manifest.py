@@ -29,6 +29,8 @@ class Manifest:
         self.path = store / NAME
         self.done: set[int] = set()
         self.finished = False
+        with saving(store):
+            store.mkdir(parents=True, exist_ok=True)
         begun = read_progress(store)
         if not begun:
             self._append(identity, "w")

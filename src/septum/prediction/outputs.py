@@ -161,8 +161,9 @@ def begin_job(
     plan = TilePlan(predictor, image, chunk)
     if store is None:
         return Job(output, image, plan, results_in_memory(headers), threshold, separation)
-    results = results_in_store(headers, store, chunk, predictor.dimensions)
+    # First, so that a process killed at any moment leaves what the next takes up.
     manifest = Manifest(store, _identity(image, predictor, threshold, probability, rescaled))
+    results = results_in_store(headers, store, chunk, predictor.dimensions)
     return Job(output, image, plan, results, threshold, separation, chunk, manifest)
 
 
