@@ -32,6 +32,7 @@ from septum.geometry import Span, tile_grid
 from septum.memory import raise_allocator_thresholds
 from septum.model import load_model
 from septum.network.strips import StripUNet
+from septum.network.unet import fold_batch_norm
 from septum.prediction.overlap_tile import predict_mask, predict_probabilities, prepare
 from septum.recipe import load_recipe
 from training_rounds import Contestant, time_in_turn
@@ -92,7 +93,8 @@ def arithmetic() -> dict[str, Any]:
             (tuple(stop - start for start, stop in tile.read), tile.crop) for tile in tiles
         )
         whole = footprint.legal_at_least(EXTENT + footprint.shrink)
-        flop = sum(n * count_flop(predictor.network, *kind) for kind, n in kinds.items())
+        strips = StripUNet(fold_batch_norm(copy.deepcopy(model.network)))  # nothing fused: counted
+        flop = sum(n * count_flop(strips, *kind) for kind, n in kinds.items())
         found[name] = {
             "tile": predictor.tile,
             "tiles": len(tiles),

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
 
 from septum.annotation.labels import LabelMeaning
 from septum.errors import InputError, TileSizeError
-from septum.geometry import unet_footprint
+from septum.geometry import ArrayPixels, Tile, unet_footprint
 from septum.images.intensity_range import IntensityRange
 from septum.model import Model, build_network
 from septum.prediction.overlap_tile import (
+    _read_ahead,
     predict_mask,
     predict_probabilities,
     predict_tiles,
@@ -160,3 +163,31 @@ def test_the_mask_of_more_classes_is_the_likeliest():
     mask = predict_mask(probability, 0.9)
     assert mask.tolist() == [[2, 0]]
     assert mask.dtype == np.uint8
+
+
+def test_no_map_of_a_tile_is_too_large_for_32_bits():
+    footprint = unet_footprint(4)
+    for width in (16, 32, 64):
+        tile = default_tile(width, 2, footprint, torch.bfloat16, budget=10**12)
+        assert 2 * width * tile**2 < 2**31
+        assert 2 * width * (tile + footprint.stride) ** 2 >= 2**31
+
+
+def test_as_much_is_read_ahead_as_was_said():
+    """The next window, and others up to so many pixels."""
+    read, requests = [], []
+    for number in range(8):
+        tile = Tile(((0, 10),) * 2, ((0, 10),) * 2, ((10 * number, 10 * number + 10),) * 2)
+        requests.append((ArrayPixels(np.zeros((1, 1, 1))), tile))
+
+    def note(request):
+        read.append(request[1].write[0][0] // 10)
+        return request[1], torch.zeros(1)
+
+    for pixels, most in ((0, 1), (100, 2), (299, 3), (300, 4), (10**6, 7)):
+        read.clear()
+        with ThreadPoolExecutor(1) as reader:
+            for number, (tile, _) in enumerate(_read_ahead(reader, note, requests, pixels)):
+                assert tile is requests[number][1]
+                reader.submit(int).result()  # all that was asked for has been read
+                assert len(read) == min(number + 1 + most, 8), (pixels, number)

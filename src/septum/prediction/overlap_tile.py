@@ -108,7 +108,8 @@ def predict_windows(
     begun = deque[_Begun]()
     with ThreadPoolExecutor(1, thread_name_prefix="septum-read") as reader:
         try:
-            windows = _read_ahead(reader, read, requests, MOST_AT_ONCE if cuda else 1)
+            ahead = predictor.tile**predictor.dimensions if cuda else 0
+            windows = _read_ahead(reader, read, requests, ahead)
             for batch in _batches(windows, predictor):
                 begun.append(_begin(predictor, batch))
                 if len(begun) > cuda:
@@ -123,15 +124,20 @@ def _read_ahead(
     reader: ThreadPoolExecutor,
     read: Callable[[Request], _Window],
     requests: Iterable[Request],
-    count: int,
+    pixels: int,
 ) -> Iterator[_Window]:
-    pending = deque[Future[_Window]]()
-    for request in requests:
-        pending.append(reader.submit(read, request))
-        if len(pending) > count:
-            yield pending.popleft().result()
+    """Windows in order, while the next is read, and more up to so many ``pixels``."""
+    pending = deque[tuple[int, Future[_Window]]]()
+    ahead = 0  # pixels of all that wait but the first
+    for image, tile in requests:
+        size = math.prod(stop - start for start, stop in tile.read)
+        ahead += size if pending else 0
+        pending.append((size, reader.submit(read, (image, tile))))
+        while len(pending) > 1 and ahead > pixels:
+            yield pending.popleft()[1].result()
+            ahead -= pending[0][0]
     while pending:
-        yield pending.popleft().result()
+        yield pending.popleft()[1].result()
 
 
 def _batches(windows: Iterable[_Window], predictor: Predictor) -> Iterator[list[_Window]]:
@@ -175,7 +181,7 @@ def _begin(predictor: Predictor, batch: list[_Window]) -> _Begun:
             parts.append(part_KS)
     copied = torch.cuda.Event() if cuda else None  # type: ignore[no-untyped-call]
     if copied is not None:
-        copied.record()
+        copied.record(torch.cuda.current_stream(predictor.device))
     return _Begun(parts, copied)
 
 

@@ -16,11 +16,13 @@ from septum.geometry import Footprint, Span
 from septum.images.intensity_range import IntensityRange
 from septum.memory import available_memory
 from septum.model import Model
+from septum.network.fused import fuse_relu
 from septum.network.strips import StripUNet
 from septum.network.unet import UNet, fold_batch_norm
 
 TILE_BYTES = 640 << 20
 """About how much the activations of one tile may take when the tile size is chosen here."""
+MOST_VALUES = 2**31 - 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +100,7 @@ def prepare(
     finish = sigmoid_probabilities if recipe.network.head == "sigmoid" else softmax_probabilities
     return Predictor(
         # A processor's cache is small, its memory is shared; a GPU wants large pieces of work.
-        network=StripUNet(network, finish=finish) if device.type == "cpu" else network,
+        network=StripUNet(fuse_relu(network), finish=finish) if device.type == "cpu" else network,
         footprint=footprint,
         intensity=model.intensity,
         classes=model.classes,
@@ -143,9 +145,10 @@ def default_tile(
     """The largest legal tile whose activations stay near ``budget`` bytes.
 
     Large tiles waste less on context; beyond some size that gain is gone and only memory is left.
-    The first level dominates: about four maps of ``width`` channels are alive at once.
+    The first level dominates: about four maps of ``width`` channels are alive at once. No map has
+    2³¹ values or more, for which cuDNN is slow or lacks kernels.
     """
-    pixels = budget / (4 * width * dtype.itemsize)
+    pixels = min(budget / (4 * width * dtype.itemsize), MOST_VALUES / (2 * width))
     extent = math.floor(pixels ** (1 / dimensions))
     legal = footprint.legal_at_least(extent + 1) - footprint.stride
     return max(legal, footprint.extent_for_core(footprint.stride))
