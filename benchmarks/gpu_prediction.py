@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
 import datetime
 import json
 import os
@@ -44,6 +45,7 @@ from septum.geometry import ArrayPixels, Span, Tile, read_mirrored, tile_grid
 from septum.memory import array_off_heap, raise_allocator_thresholds
 from septum.model import Model
 from septum.network.strips import StripUNet
+from septum.network.unet import fold_batch_norm
 from septum.prediction import overlap_tile
 from septum.prediction.overlap_tile import Predictor, predict_probabilities, predict_tiles
 from septum.recipe import load_recipe
@@ -201,7 +203,7 @@ def parts(scene: Scene) -> Row:
     seconds = {"to_device": 0.0, "to_host": 0.0} | scene.seconds(works)
     alone = [seconds[name] for name in ("read", "to_device", "network", "to_host")]
     rate = 2 * extent**3 * times / seconds.pop("matrix")
-    flop = count_tiles(predictor, image_CYX.shape[1:])
+    flop = count_tiles(scene.model, predictor, image_CYX.shape[1:])
     return scene.form(predictor) | {
         "seconds": {**seconds, "sum": sum(alone)},
         "overlapped_share": overlapped_share(seconds["whole"], alone),
@@ -216,12 +218,18 @@ def drain(results: Iterable[object]) -> None:
     deque(results, maxlen=0)
 
 
-def count_tiles(predictor: Predictor, extents: Sequence[int]) -> int:
-    """FLOP of all tiles of an image; in strips, of what is kept of them."""
+def count_tiles(model: Model, predictor: Predictor, extents: Sequence[int]) -> int:
+    """FLOP of all tiles of an image; in strips, of what is kept of them.
+
+    Counted in the model's plain layers: torch does not know the arithmetic of those that are fused.
+    """
+    network: torch.nn.Module = fold_batch_norm(copy.deepcopy(model.network))
+    if isinstance(predictor.network, StripUNet):
+        network = StripUNet(network)
     tiles = tile_grid(extents, predictor.tile, predictor.footprint)
-    known = 2 if isinstance(predictor.network, StripUNet) else 1
+    known = 2 if isinstance(network, StripUNet) else 1
     kinds = Counter((tuple(stop - start for start, stop in t.read), t.crop)[:known] for t in tiles)
-    return sum(count * count_flop(predictor.network, *kind) for kind, count in kinds.items())
+    return sum(count * count_flop(network, *kind) for kind, count in kinds.items())
 
 
 def overlapped_share(whole: float, alone: Sequence[float]) -> float | None:

@@ -120,6 +120,9 @@ def predict(
     keep_going: Annotated[
         bool, typer.Option("--keep-going", help="Go on past regions that cannot be read.")
     ] = False,
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="Leave out images that have results.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace results of the same name.")] = False,
     device: Device = "auto",
 ) -> None:
@@ -144,6 +147,7 @@ def predict(
         scheduler=scheduler,
         rescale=rescale,
         keep_going=keep_going,
+        skip_existing=skip_existing,
     )
     start, pixels, files = time.monotonic(), 0, 0
     for written in predict_files(model, images, out, options, show_progress()):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import functools
 import math
 import mmap
 import os
@@ -90,7 +89,6 @@ def _group_memory(root: Path) -> Iterator[int]:
                     yield max(limit - int((folder / used).read_text()), 0)
 
 
-@functools.cache
 def raise_allocator_thresholds(bounded: bool = False) -> bool:
     """Let glibc keep freed memory, instead of returning and faulting it in again at every step.
 
@@ -108,10 +106,9 @@ def raise_allocator_thresholds(bounded: bool = False) -> bool:
     except (OSError, AttributeError):
         return False
     m_trim_threshold, m_top_pad, m_mmap_threshold, m_mmap_max, m_arena_max = -1, -2, -3, -4, -8
-    settings = [(m_mmap_max, 0), (m_trim_threshold, 2**31 - 1), (m_top_pad, 64 << 20)]
-    if bounded:
-        settings[0] = (m_mmap_max, 1 << 16)  # glibc's own
-        settings += [(m_mmap_threshold, 32 << 20), (m_arena_max, 1)]
+    settings = [(m_trim_threshold, 2**31 - 1), (m_top_pad, 64 << 20), (m_mmap_threshold, 32 << 20)]
+    # Both ways, as one process may predict and then train; 65,536 maps are glibc's own limit.
+    settings += [(m_mmap_max, 1 << 16 if bounded else 0), (m_arena_max, 1 if bounded else 0)]
     return bool(sum(mallopt(name, value) for name, value in settings) == len(settings))
 
 
@@ -121,5 +118,9 @@ def array_off_heap(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
     What outlives the work around it would leave the heap in pieces, into which the next large
     block does not fit: after `raise_allocator_thresholds` the heap would grow from tile to tile.
     """
-    size = math.prod(shape) * dtype.itemsize
-    return np.frombuffer(mmap.mmap(-1, max(size, 1)), dtype, math.prod(shape)).reshape(shape)
+    size = max(math.prod(shape) * dtype.itemsize, 1)
+    if hasattr(mmap, "MAP_PRIVATE"):  # shared, as is the default, forks would write into one
+        room = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    else:
+        room = mmap.mmap(-1, size)  # Windows, which has no forks
+    return np.frombuffer(room, dtype, math.prod(shape)).reshape(shape)

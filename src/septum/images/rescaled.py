@@ -17,6 +17,9 @@ import numpy as np
 from septum.geometry import Span
 from septum.images.stored import Box, StoredImage
 
+AT_ONCE = 4 << 20
+"""Pixels that are read and weighed at a time."""
+
 
 def rescale(image: StoredImage, pixel_size: Sequence[float]) -> StoredImage:
     """``image`` with pixels of about ``pixel_size``, one entry a spatial axis, in µm; float32.
@@ -51,6 +54,16 @@ def read_rescaled(
         else (part.start, part.stop)
         for before, after, part in axes
     ]
+    longest = max(range(len(box)), key=lambda axis: box[axis].stop - box[axis].start)
+    pixels = math.prod(stop - start for start, stop in sources)
+    part = box[longest]
+    if pixels > AT_ONCE and part.stop - part.start > 1 and shape[longest] != to[longest]:
+        middle = (part.start + part.stop) // 2
+        halves = [
+            (*box[:longest], half, *box[longest + 1 :])
+            for half in (slice(part.start, middle), slice(middle, part.stop))
+        ]
+        return np.concatenate([read_rescaled(read, shape, to, half) for half in halves], longest)
     region: np.ndarray[Any, Any] = read(tuple(slice(*source) for source in sources))
     region = region.astype(np.float32)
     for axis, ((before, after, part), source) in enumerate(zip(axes, sources, strict=True)):

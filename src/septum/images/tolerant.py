@@ -9,7 +9,7 @@ import numpy as np
 
 from septum.errors import ImageFileError
 from septum.images.rescaled import RescaledRegions
-from septum.images.stored import Box, StoredImage
+from septum.images.stored import Box, Regions, StoredImage
 
 LEAST = 1 << 16
 """Pixels that are given up together; what cannot be read is halved down to that."""
@@ -28,10 +28,19 @@ def damage(image: StoredImage) -> list[Box]:
 
     Of an image that was rescaled after that, too: in pixels of the file.
     """
-    regions = image.regions
-    if isinstance(regions, RescaledRegions):
-        regions = regions.image.regions
+    regions = _below(image)
     return regions.found if isinstance(regions, _TolerantRegions) else []
+
+
+def is_tolerated(image: StoredImage) -> bool:
+    """Whether what cannot be read of it is left out."""
+    return isinstance(_below(image), _TolerantRegions)
+
+
+def _below(image: StoredImage) -> Regions:
+    """Regions of the file, also of an image that was rescaled."""
+    regions = image.regions
+    return regions.image.regions if isinstance(regions, RescaledRegions) else regions
 
 
 def describe_damage(image: StoredImage) -> str:

@@ -23,7 +23,7 @@ from septum.images.tiff_regions import Box
 FILES_KEPT = 16
 PROGRESS = ".septum-progress.jsonl"
 """In a store of `septum predict`: what is computed, the tiles done, and that all is."""
-FINISHED = "finished"
+FINISHED, RUN = "finished", "run"
 _METADATA = ("zarr.json", ".zgroup", ".zattrs")
 
 
@@ -49,10 +49,12 @@ class ZarrRegions:
         return in_order(region, self.file_axes, self.axes)
 
     def missing_chunks(self, most: int) -> tuple[int, int]:
-        """How many chunks are not in the store, of how many; 0 missing if it has over ``most``."""
+        """How many chunks are not in the store, of how many; 0 if over ``most``, or in shards."""
         array = _open_array(self.path / self.dataset)
         total = int(array.nchunks)
-        return (total - int(array.nchunks_initialized) if total <= most else 0), total
+        if total > most or array.shards is not None:  # whose chunks lie in common files
+            return 0, total
+        return max(total - int(array.nchunks_initialized), 0), total
 
 
 def is_zarr(path: Path) -> bool:
@@ -104,6 +106,15 @@ def is_finished(store: Path) -> bool | None:
     if not (store / PROGRESS).is_file():
         return None
     return any(line.get(FINISHED) for line in read_progress(store))
+
+
+def read_run(store: Path) -> str:
+    """The word of the run that a store belongs to; "" where there is none any more."""
+    try:
+        with (store / PROGRESS).open(encoding="utf-8") as file:
+            return str(json.loads(file.readline()).get(RUN, ""))
+    except (OSError, ValueError, AttributeError):
+        return ""
 
 
 def read_progress(store: Path) -> list[dict[str, Any]]:

@@ -88,9 +88,11 @@ class Workers:
                 self._cluster or scheduler, timeout=CONNECT_SECONDS, set_as_default=False
             )
         except (OSError, ValueError) as error:
+            if self._cluster is not None:
+                self._cluster.close()
             raise InputError(
-                f"--scheduler {scheduler}: no scheduler answers ({_line(error)}); start one with "
-                "`dask scheduler`, and workers with `dask worker ADDRESS`"
+                f"--scheduler {self.address}: no scheduler answers ({_line(error)}); start "
+                "one with `dask scheduler`, and workers with `dask worker ADDRESS`"
             ) from None
 
     def __enter__(self) -> Workers:
@@ -139,6 +141,7 @@ class Workers:
         opened: deque[_Progress] = deque()
         flying: dict[Future[Any], _Group] = {}
         finished = as_completed(loop=self._client.loop)
+        failed: list[SeptumError] = []
 
         def send(group: _Group) -> None:
             job = group.progress.job
@@ -158,7 +161,11 @@ class Workers:
 
         def next_group() -> _Group | None:
             while not opened or not opened[-1].todo:
-                job = next(waiting, None)
+                try:
+                    job = None if failed else next(waiting, None)
+                except SeptumError as error:  # the images before it are done first
+                    failed.append(error)
+                    job = None
                 if job is None:
                     return None
                 opened.append(self._open(job))
@@ -173,9 +180,11 @@ class Workers:
                 while opened and not opened[0].left:
                     yield opened.popleft().job
                 if not flying:
-                    if not opened:
-                        return
-                    continue
+                    if opened:
+                        continue
+                    if failed:
+                        raise failed[0]
+                    return
                 future = next(finished)
                 group = flying.pop(future)
                 again = self._settle(future, group, watch)
@@ -212,7 +221,7 @@ class Workers:
         progress = group.progress
         if future.status == "finished":
             damage(progress.job.image).extend(future.result())
-            progress.manifest.add(group.numbers)
+            progress.manifest.add(group.numbers, damage(progress.job.image))
             progress.left -= 1
             progress.done += progress.job.plan.pixels_of(group.numbers)
             watch(progress.done, progress.job.plan.pixels)

@@ -85,6 +85,6 @@ def doubt_chunks(image: StoredImage) -> str:
     if not missing:
         return ""
     return (
-        f"{missing} of its {total} chunks are missing, and taken as empty; if they should be "
-        "there, copy the image again"
+        f"{missing} of its {total} chunks are missing, and taken as empty, as is usual for areas "
+        "without signal; if they should be there, copy the image again"
     )

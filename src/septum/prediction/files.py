@@ -47,8 +47,19 @@ def predict_files(
     check_options(options)
     if out.is_file():
         raise SaveError(f"{out}: is a file; name a folder for the results")
-    planned = plan_outputs(sources, out, options.suffix, options.instances, options.overwrite)
-    files = list(zip(sources, planned, strict=True))
+    if options.scheduler is not None:  # whose workers have other working folders
+        sources, out = [source.resolve() for source in sources], out.resolve()
+    planned = plan_outputs(
+        sources,
+        out,
+        options.suffix,
+        options.instances,
+        options.overwrite,
+        options.skip_existing,
+    )
+    files = [(output.source, output) for output in planned]
+    if not files:  # all were there
+        return
     if options.workers is not None or options.scheduler is not None:
         yield from _predict_apart(model, loaded, files, options, watch)
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,7 +16,7 @@ from septum.images.tolerant import describe_damage, tolerate
 from septum.model import Model
 from septum.prediction.doubts import doubt_chunks, doubt_pixel_size, find_doubt, middle
 from septum.prediction.options import Options, Written
-from septum.prediction.outputs import Job, Output, begin_job, finish_job
+from septum.prediction.outputs import Job, Output, begin_job, finish_job, remove_store
 from septum.prediction.predictor import Predictor
 from septum.prediction.rescaling import bring_to, hidden_store, restore
 from septum.prediction.results import ProbabilityType
@@ -56,13 +55,17 @@ def begin(
     image = open_image(source)
     doubts = [doubt_chunks(image)]
     size = image.dtype.itemsize * int(np.prod(image.shape, dtype=np.int64))
-    picture = source.suffix.lower() in (".png", ".jpg", ".jpeg")
-    if not shared and (picture or size <= WHOLE_BYTES) and not options.keep_going:
+    picture = source.suffix.lower() in (".png", ".jpg", ".jpeg")  # decoded as a whole
+    stored = image
+    if picture or (size <= WHOLE_BYTES and not shared):
         try:
             image = load_image(source)
         except ImageFileError as error:
-            raise error if picture else _located(error, image) from None
-    if options.keep_going:
+            if picture:
+                raise
+            if not options.keep_going:
+                raise _located(error, image) from None
+    if options.keep_going and image is stored:
         image = tolerate(image, float(np.mean(predictor.intensity.offset)))
     threshold = model.threshold if options.threshold is None else options.threshold
     with naming(source):
@@ -75,7 +78,7 @@ def begin(
         doubts.append(doubt_pixel_size(looked_at.pixel_size, model.pixel_size))
         if changed is not None:
             store = hidden_store(output.files[0])
-            output_of_it = Output(".zarr", {}, store, output.overwrite)
+            output_of_it = Output(source, ".zarr", {}, store, output.overwrite)
             job = begin_job(
                 output_of_it, changed, predictor, threshold, "float32", None, shared, rescaled=True
             )
@@ -119,7 +122,7 @@ def finish(begun: Begun, predictor: Predictor, options: Options) -> Written:
             restore(job, shown)
             objects = finish_job(shown, predictor.dimensions)
             assert job.results.store is not None
-            shutil.rmtree(job.results.store)
+            remove_store(job.results.store)
         else:
             objects = finish_job(job, predictor.dimensions)
     doubts = [*begun.doubts]

@@ -34,6 +34,8 @@ class Options:
     """Bring images to the pixel size of training, and results back."""
     keep_going: bool = False
     """Past regions that cannot be read."""
+    skip_existing: bool = False
+    """Leave out images whose results are there."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from septum.images.files import write_image
 from septum.images.image import Image, ImageHeader
 from septum.images.stored import StoredImage
 from septum.images.tiff_writer import write_tiff_by_tile
+from septum.images.tolerant import damage, is_tolerated
+from septum.images.zarr_writer import saving
 from septum.prediction.manifest import Manifest, is_finished
 from septum.prediction.overlap_tile import Predictor
 from septum.prediction.results import (
@@ -37,6 +40,7 @@ HELD_BYTES = 256 << 20
 class Output:
     """What will be written for one input: a file for each kind of result, or one store."""
 
+    source: Path
     suffix: str
     paths: dict[str, Path]
     store: Path | None
@@ -51,9 +55,16 @@ class Output:
 
 
 def plan_outputs(
-    sources: Sequence[Path], out: Path, suffix: str, instances: bool, overwrite: bool
+    sources: Sequence[Path],
+    out: Path,
+    suffix: str,
+    instances: bool,
+    overwrite: bool,
+    skip_existing: bool = False,
 ) -> list[Output]:
     """What will be written for each of ``sources``; nothing is touched yet.
+
+    With ``skip_existing`` those whose results are there already are left out.
 
     Raises InputError for two inputs of one name, SaveError for outputs that are there already.
     """
@@ -74,15 +85,28 @@ def plan_outputs(
         planned[source.stem] = source
     kinds = ["mask", "probability", *(["instances"] if instances else [])]
     outputs = []
-    for stem in planned:
+    for stem, source in planned.items():
         name = out.stem if single else stem
         store = folder / f"{name}.zarr" if suffix == ".zarr" else None
         paths = {} if store else {kind: folder / f"{name}.{kind}{suffix}" for kind in kinds}
         if instances:
             paths["objects"] = folder / f"{name}.objects.csv"
-        outputs.append(Output(suffix, paths, store, overwrite))
+        outputs.append(Output(source, suffix, paths, store, overwrite))
+    inputs = {source.resolve(): source for source in sources}
+    for path in (path for output in outputs for path in output.files):
+        if path.resolve() in inputs:
+            raise SaveError(f"{path}: is the image that is to be predicted; choose another --out")
+    if skip_existing:
+        outputs = [output for output in outputs if not is_complete(output)]
     _check_room(outputs, overwrite)
     return outputs
+
+
+def is_complete(output: Output) -> bool:
+    """Whether all that is to be written is there."""
+    if output.store is not None and not is_finished(output.store):
+        return False
+    return all(path.exists() for path in output.files)
 
 
 def make_folder(outputs: Sequence[Output]) -> None:
@@ -98,6 +122,8 @@ def _check_room(outputs: Sequence[Output], overwrite: bool) -> None:
     present = []
     for output in outputs:
         if output.store is not None and output.store.exists():
+            if not output.store.is_dir():
+                raise SaveError(f"{output.store}: is a file; choose another --out")
             finished = is_finished(output.store)
             if finished is None and any(output.store.iterdir()):
                 raise SaveError(
@@ -108,8 +134,8 @@ def _check_room(outputs: Sequence[Output], overwrite: bool) -> None:
         present += [path for path in output.paths.values() if path.exists()]
     if present and not overwrite:
         raise SaveError(
-            f"{present[0]}: exists already ({len(present)} such files); add --overwrite or choose "
-            "another --out"
+            f"{present[0]}: exists already ({len(present)} such files); add --overwrite, or "
+            "--skip-existing to go on with the others, or choose another --out"
         )
 
 
@@ -151,19 +177,20 @@ def begin_job(
         _check_single_plane(image.header)
     headers = result_headers(image.header, predictor.classes, probability, separation is not None)
     store = output.store
-    if store is not None and output.overwrite and is_finished(store) is not None:
-        shutil.rmtree(store)
     if store is None and (shared or nbytes(headers) > HELD_BYTES):
         first = next(iter(output.paths.values()))
-        store = first.with_name(f".{first.name.split('.mask.')[0]}.predicting.zarr")
+        store = first.with_name(f".{first.name}.predicting.zarr")
     # Tiles are the same for results in memory, so that both are the same to the last bit.
     chunk = chunk_extent(predictor.footprint, predictor.tile, predictor.dimensions)
     plan = TilePlan(predictor, image, chunk)
     if store is None:
         return Job(output, image, plan, results_in_memory(headers), threshold, separation)
+    if output.overwrite and is_finished(store) is not None:
+        remove_store(store)
     # First, so that a process killed at any moment leaves what the next takes up.
     manifest = Manifest(store, _identity(image, predictor, threshold, probability, rescaled))
-    results = results_in_store(headers, store, chunk, predictor.dimensions)
+    damage(image).extend(manifest.damage)
+    results = results_in_store(headers, store, chunk, predictor.dimensions, manifest.run)
     return Job(output, image, plan, results, threshold, separation, chunk, manifest)
 
 
@@ -185,8 +212,16 @@ def finish_job(job: Job, dimensions: int) -> int | None:
     else:
         _write_files(job.output, job.results)
         if job.results.store is not None:
-            shutil.rmtree(job.results.store)
+            remove_store(job.results.store)
     return objects
+
+
+def remove_store(store: Path) -> None:
+    """Remove a store of ours, at once for all who look. Raises SaveError."""
+    with saving(store):
+        gone = store.with_name(f".{store.name}.{secrets.token_hex(4)}.gone")
+        store.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 def _identity(
@@ -195,18 +230,20 @@ def _identity(
     """What must be the same for tiles to fit each other."""
     digest = hashlib.sha256()
     for name, value in predictor.network.state_dict().items():
-        digest.update(name.encode())
+        digest.update(name.removeprefix("network.").encode())  # as on a GPU
         digest.update(value.cpu().float().contiguous().numpy().tobytes())
     state = image.source.stat() if image.source is not None else None
+    where = str(image.source and image.source.resolve())
     return {
         "model": digest.hexdigest(),
-        "image": [str(image.source), state.st_size if state else 0, image.axes, [*image.shape]],
+        "image": [where, state.st_size if state else 0, image.axes, [*image.shape]],
         "tile": predictor.tile,
         "precision": str(predictor.dtype),
         "orientations": predictor.orientations,
         "threshold": threshold,
         "probability": probability,
         "rescaled": rescaled or None,
+        "unreadable regions": "left out" if is_tolerated(image) else None,
     }
 
 

@@ -16,7 +16,7 @@ from septum.geometry import Footprint, Span
 from septum.images.intensity_range import IntensityRange
 from septum.memory import available_memory
 from septum.model import Model
-from septum.network.fused import fuse_relu
+from septum.network.fused import fuse_relu, order_sums
 from septum.network.strips import StripUNet
 from septum.network.unet import UNet, fold_batch_norm
 
@@ -100,7 +100,9 @@ def prepare(
     finish = sigmoid_probabilities if recipe.network.head == "sigmoid" else softmax_probabilities
     return Predictor(
         # A processor's cache is small, its memory is shared; a GPU wants large pieces of work.
-        network=StripUNet(fuse_relu(network), finish=finish) if device.type == "cpu" else network,
+        network=StripUNet(order_sums(fuse_relu(network)), finish=finish)
+        if device.type == "cpu"
+        else network,
         footprint=footprint,
         intensity=model.intensity,
         classes=model.classes,

@@ -9,6 +9,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import numpy as np
+
 from septum.errors import InputError
 from septum.images.rescaled import read_rescaled, rescale
 from septum.images.stored import StoredImage
@@ -37,6 +39,7 @@ def bring_to(
             "--rescale: the image does not say its pixel size; save it with one, or leave "
             "--rescale out"
         )
+    image.stacks(dimensions)  # raises ImageFileError for a plane where volumes are needed
     own = image.pixel_size
     wanted = (*own[: len(own) - dimensions], *learnt[-dimensions:])
     if all(abs(new / old - 1) <= NEARLY for old, new in zip(own, wanted, strict=True)):
@@ -46,7 +49,7 @@ def bring_to(
 
 def hidden_store(shown: Path) -> Path:
     """Where the results of the rescaled image are until those of ``shown`` are made of them."""
-    return shown.with_name(f".{shown.name.split('.')[0]}.rescaled.zarr")
+    return shown.with_name(f".{shown.name}.rescaled.zarr")
 
 
 def restore(rescaled: Job, job: Job) -> None:
@@ -68,6 +71,7 @@ def restore(rescaled: Job, job: Job) -> None:
             (part.shape[0], *extents),
             (slice(0, part.shape[0]), *work.tile.write_slices),
         )
+        np.clip(probability_KT, 0, 1, out=probability_KT)  # to rounding, means may lie outside
         job.results.write(work.place, work.tile, probability_KT, job.threshold)
         written.append(number)
         if job.manifest is not None and time.monotonic() - recorded > RECORDED_EVERY:

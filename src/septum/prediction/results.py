@@ -15,8 +15,10 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float
 
+from septum.errors import SaveError
 from septum.geometry import Tile
 from septum.images.image import ImageHeader
+from septum.images.zarr_store import read_run
 from septum.images.zarr_writer import (
     build_pyramid,
     create_image,
@@ -36,17 +38,21 @@ class Results:
     """Mask, probabilities and, if asked for, instances of one image, of all its axes.
 
     ``store``: the OME-Zarr image of the probabilities, whose labels are mask and instances; None:
-    they are in memory. Arrays have the axes that their headers say.
+    they are in memory. Arrays have the axes that their headers say. ``run``: nothing is written
+    once the store is another run's: workers may outlive the command that they worked for.
     """
 
     headers: dict[str, ImageHeader]
     arrays: dict[str, Any]
     store: Path | None = None
+    run: str = ""
 
     def write(
         self, place: Place, tile: Tile, probability_KT: Float[np.ndarray, "k *t"], threshold: float
     ) -> int:
         """Keep a tile's probabilities and the mask of them, as rounded; return its pixels."""
+        if self.run and self.store is not None and read_run(self.store) != self.run:
+            raise SaveError(f"{self.store}: was begun anew by another command; this one ends")
         first, *others = tile.write_slices
         array = self.arrays["probability"]
         step = first.stop - first.start
@@ -118,7 +124,7 @@ def results_in_memory(headers: dict[str, ImageHeader]) -> Results:
 
 
 def results_in_store(
-    headers: dict[str, ImageHeader], store: Path, chunk: int, dimensions: int
+    headers: dict[str, ImageHeader], store: Path, chunk: int, dimensions: int, run: str = ""
 ) -> Results:
     """Arrays in the OME-Zarr image ``store``, which is made, or taken up where it is there.
 
@@ -133,7 +139,7 @@ def results_in_store(
             arrays[name] = create_image(store, header, extents)
         else:
             arrays[name] = create_labels(store, name, header, extents)
-    return Results(headers, arrays, store)
+    return Results(headers, arrays, store, run)
 
 
 def nbytes(headers: Mapping[str, ImageHeader]) -> int:

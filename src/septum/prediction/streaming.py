@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from septum.geometry import Footprint, Tile, tile_grid
 from septum.images.image import Image
 from septum.images.stored import StoredImage, StoredStack, hold_image
+from septum.images.tolerant import damage
 from septum.prediction.manifest import Manifest
 from septum.prediction.overlap_tile import Predictor, check_image, predict_windows
 from septum.prediction.results import Place, Results, result_headers, results_in_memory
@@ -53,6 +54,7 @@ class TilePlan(Sequence[Work]):
     """
 
     def __init__(self, predictor: Predictor, image: StoredImage, chunk: int = 1) -> None:
+        self.image = image
         self._axes = image.axes
         self._stacks = [stack for _, stack in image.stacks(predictor.dimensions)]
         check_image(predictor, self._stacks[0])
@@ -107,7 +109,7 @@ def predict_into(
             written.append(work.number)
             watch(done, total)
         if manifest is not None and time.monotonic() - recorded > RECORDED_EVERY:
-            manifest.add(written)
+            manifest.add(written, damage(plan.image))
             written.clear()
             recorded = time.monotonic()
 
@@ -127,7 +129,7 @@ def predict_into(
                 settle(0)
             finally:
                 if manifest is not None:
-                    manifest.add(written)
+                    manifest.add(written, damage(plan.image))
 
 
 def predict_whole(
