@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from septum import __version__
-from septum.errors import SeptumError
+from septum.errors import Interrupted, SeptumError
 from septum.terminal import parse_bytes, print_written, show_progress
 
 app = typer.Typer(
@@ -150,9 +150,15 @@ def predict(
         skip_existing=skip_existing,
     )
     start, pixels, files = time.monotonic(), 0, 0
-    for written in predict_files(model, images, out, options, show_progress()):
-        pixels, files = pixels + written.pixels, files + 1
-        print_written(written)
+    try:
+        for written in predict_files(model, images, out, options, show_progress()):
+            pixels, files = pixels + written.pixels, files + 1
+            print_written(written)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            "stopped; run the same command again: what was begun in a store goes on, and "
+            "--skip-existing leaves out images that are done"
+        ) from None
     seconds = time.monotonic() - start
     done = "1 image" if files == 1 else f"{files} images"
     print(f"{done}, {pixels / 1e6:.1f} megapixels in {seconds:.1f} s: {out}")

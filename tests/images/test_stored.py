@@ -601,3 +601,11 @@ def test_regions_of_a_2_gb_ome_zarr_take_little_memory(sharded: bool, tmp_path: 
     for number in range(50):
         array[tuple(number * n // 50 for n in shape)] = number + 1
     assert megabytes_for_fifty_boxes(path, 3) < 200
+
+
+def test_an_array_is_told_from_an_image(tmp_path):
+    import zarr
+
+    zarr.create_array(tmp_path / "a.zarr", shape=(9, 9), dtype="u1")[...] = 1
+    with pytest.raises(ImageFileError, match=r"a\.zarr: is a Zarr array, without what OME-Zarr"):
+        open_image(tmp_path / "a.zarr")

@@ -216,8 +216,13 @@ def test_no_scheduler(tmp_path, monkeypatch):
     monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1)
     save_model(tmp_path / "model.safetensors", small_model())
     write_image(tmp_path / "a.tif", noise("YX", (40, 50)))
-    for address in ("tcp://127.0.0.1:9", "nonsense://x", "localhost"):
-        with pytest.raises(InputError, match="no scheduler answers") as caught:
+    for address, words in (
+        ("tcp://127.0.0.1:9", "no scheduler answers"),
+        ("nonsense://x:1", "is no address of a Dask scheduler"),
+        ("http://localhost:8787", "not the dashboard"),
+        ("localhost", "use the one that it says"),
+    ):
+        with pytest.raises(InputError, match=words) as caught:
             predict(tmp_path, [tmp_path / "a.tif"], "out", scheduler=address)
         assert "\n" not in str(caught.value)
         assert address in str(caught.value)

@@ -129,7 +129,7 @@ def test_tiles_of_another_setting_are_not_mixed_in(tmp_path, monkeypatch):
         stop_after(patch, 3)
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path, source, "a.zarr")
-    with pytest.raises(SaveError, match=r"another threshold; add --overwrite"):
+    with pytest.raises(SaveError, match=r"another threshold \(0\.5\); give that again"):
         run(tmp_path, source, "a.zarr", threshold=0.25)
     run(tmp_path, source, "a.zarr", threshold=0.25, overwrite=True)
     run(tmp_path, source, "b.zarr", threshold=0.25)
@@ -183,7 +183,7 @@ def test_overwrite_also_begins_a_hidden_store_anew(tmp_path, monkeypatch):
         stop_after(patch, 3)
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path, source)
-    with pytest.raises(SaveError, match="another threshold; add --overwrite"):
+    with pytest.raises(SaveError, match=r"another threshold \(0\.5\); give that again"):
         run(tmp_path, source, threshold=0.3)
     run(tmp_path, source, threshold=0.3, overwrite=True)
     run(tmp_path, source, "whole", threshold=0.3)

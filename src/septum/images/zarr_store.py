@@ -69,7 +69,13 @@ def open_zarr(path: Path) -> tuple[ImageHeader, ZarrRegions]:
     """
     import zarr
 
-    attributes: dict[str, Any] = dict(zarr.open_group(path, mode="r").attrs)
+    try:
+        attributes: dict[str, Any] = dict(zarr.open_group(path, mode="r").attrs)
+    except zarr.errors.ContainsArrayError:
+        raise ImageFileError(
+            f"{path}: is a Zarr array, without what OME-Zarr says of an image; of an OME-Zarr name "
+            "the folder above, else copy it into a TIFF or an OME-Zarr"
+        ) from None
     attributes = attributes.get("ome", attributes)  # 0.5 has moved it there
     try:
         image = attributes["multiscales"][0]

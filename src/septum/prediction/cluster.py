@@ -8,6 +8,7 @@ command goes on. Every process computes a tile alike, so the store is the same, 
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -72,6 +73,11 @@ class Workers:
     def __init__(self, scheduler: str | None, count: int, model: Path, wishes: Wishes) -> None:
         self.address = scheduler or "--workers"
         self._cluster = None
+        if scheduler is not None and not re.fullmatch(r"(tcp|tls|ucx|wss?)://\S+:\d+", scheduler):
+            raise InputError(
+                f"--scheduler {scheduler}: is no address of a Dask scheduler; use the one that it "
+                "says when it starts, such as tcp://HOST:8786 (not the dashboard's)"
+            )
         if scheduler is None:
             wishes = _share(wishes, count)
             self._cluster = LocalCluster(

@@ -42,9 +42,10 @@ class Manifest:
             return
         other = [key for key in identity if begun[0].get(key) != identity[key]]
         if other:
+            was = ", ".join(f"{key} ({_show(begun[0].get(key))})" for key in other)
             raise SaveError(
-                f"{store}: was begun with another {', '.join(other)}; add --overwrite to start it "
-                "anew, or choose another --out"
+                f"{store}: was begun with another {was}; give that again to go on, add --overwrite "
+                "to start it anew, or choose another --out"
             )
         self.run = begun[0].get(RUN, "")
         with saving(store):
@@ -79,3 +80,9 @@ class Manifest:
             file.write(("\n" if mode == "a" else "") + json.dumps(record))
             file.flush()
             os.fsync(file.fileno())
+
+
+def _show(value: Any) -> str:
+    """A setting for a message; of what is long its beginning."""
+    text = "none" if value is None else str(value)
+    return text if len(text) <= 60 else f"{text[:12]}…"

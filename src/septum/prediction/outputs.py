@@ -284,6 +284,5 @@ def _for_png(name: str, image: Image) -> Image:
 def _check_single_plane(header: ImageHeader) -> None:
     if header.axes.replace("C", "") != "YX":
         raise InputError(
-            f"{header.source}: is a stack (axes {header.axes}), and PNG holds single planes; use "
-            "--format tif"
+            f"is a stack (axes {header.axes}), and PNG holds single planes; use --format tif"
         )
