@@ -11,19 +11,15 @@ docs/results/em-RECIPE.json. The data is looked for in $SEPTUM_DATA (default ../
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
 import os
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from results import ROOT, write_result
 from septum.annotation.labels import to_target
-from septum.atomic_file import replace_file
-from septum.devices import describe_machine
 from septum.evaluation.scores import score_image
 from septum.model import Model, load_model
 from septum.prediction.overlap_tile import predict_mask, predict_probabilities, prepare
@@ -32,7 +28,6 @@ from septum.training.data import load_data
 from septum.training.loop import train
 from septum.training.run_folder import RunFolder
 
-ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("SEPTUM_DATA", ROOT.parent / "shared" / "data")) / "isbi2012-em"
 QUICK_BAR = 0.0844
 """Pixel error that `quick` is timed to: 1 minus the accuracy of the blog's published log."""
@@ -117,27 +112,6 @@ def score(model: Model) -> dict[str, float]:
         rows.append({**row, "seconds_per_slice": seconds})
     means = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
     return {**means, "threshold": model.threshold, "step": model.provenance["step"]}
-
-
-def write_result(name: str, numbers: dict[str, Any], command_line: str) -> None:
-    """Write docs/results/NAME.json."""
-    machine = describe_machine()
-    git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
-    result = {
-        "name": name,
-        "command": command_line,
-        "commit": commit or "unknown",
-        "date": datetime.date.today().isoformat(),
-        "device": machine["device"],
-        "threads": machine["threads"],
-        "numbers": numbers,
-    }
-    path = ROOT / "docs" / "results" / f"{name}.json"
-    path.parent.mkdir(exist_ok=True)
-    with replace_file(path) as temporary:
-        temporary.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
-    print(json.dumps(result, indent=1))
 
 
 if __name__ == "__main__":

@@ -34,11 +34,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from em_slices import ROOT
 from gpu_training import wait
 from prediction_claims import count_flop
 from prediction_scene import describe, make_image, read_slices, untrained_model
 from prediction_worker import resident
+from results import ROOT
 from septum.atomic_file import replace_file
 from septum.devices import Precision, choose_device, describe_machine
 from septum.geometry import ArrayPixels, Span, Tile, read_mirrored, tile_grid

@@ -26,7 +26,8 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from em_slices import DATA, ROOT, summarize, write_result
+from em_slices import DATA, summarize
+from results import ROOT, write_result
 from septum.devices import choose_device
 from septum.errors import Interrupted
 from septum.memory import peak_memory, raise_allocator_thresholds

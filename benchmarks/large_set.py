@@ -23,7 +23,7 @@ import numpy as np
 import torch
 import zarr
 
-from em_slices import write_result
+from results import write_result
 from septum.devices import choose_device
 from septum.memory import peak_memory, raise_allocator_thresholds
 from septum.recipe import load_recipe

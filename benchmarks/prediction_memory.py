@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -45,7 +46,8 @@ def memory(model: str, extents: Sequence[int] = EXTENTS) -> dict[str, Any]:
             write_image(image, extent, slices_CYX)
             found[str(extent)] = measure(model, image, out, extent)
             print(f"  {extent}²: {found[str(extent)]}", file=sys.stderr, flush=True)
-            subprocess.run(["rm", "-r", str(image), str(out)], check=True)
+            for store in (image, out):
+                shutil.rmtree(store)
     return {"image": what, "network": describe(load_model(Path(model))), "extents": found}
 
 

@@ -20,16 +20,15 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from em_slices import ROOT, write_result
 from prediction_rounds import measure
 from prediction_scene import check_model, describe, make_image, read_slices, train_model
+from results import ROOT, print_tables, versions, write_result
 from septum.model import load_model, model_path
 
 SIZES = ("2048", "8192")
@@ -66,9 +65,9 @@ def main() -> None:
                 numbers = measure_size(int(row), model, environment)
             else:
                 numbers = measure_claim(row, model, environment)
-            numbers["versions"] = versions()
+            numbers["versions"] = versions(PEERS)
             write_result(f"prediction-{row}", numbers, command(row, arguments.model))
-    print_tables()
+    print_tables("prediction-")
 
 
 def given_model(given: Path | None) -> Path | None:
@@ -113,27 +112,6 @@ def command(row: str, model: Path | None) -> str:
         run = model if model.is_dir() else model.parent
         words += ["--model", f"runs/{run.resolve().name}"]
     return shlex.join(words)
-
-
-def versions() -> dict[str, str]:
-    """Of the peers that are installed, and of what they run on."""
-    found = {}
-    for name in PEERS:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def print_tables() -> None:
-    """Print what docs/prediction-speed.md will show."""
-    sys.path.insert(0, str(ROOT / "docs"))
-    from tables import TABLES
-
-    for name, table in TABLES.items():
-        if name.startswith("prediction-"):
-            print(f"\n{table()}")
 
 
 if __name__ == "__main__":

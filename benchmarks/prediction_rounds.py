@@ -2,51 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from asked_process import AskedProcess
 from prediction_contestants import CONTESTANTS, WHOLE, WHOLE_IMAGE
 from training_rounds import summarize
 
 SCRIPT = Path(__file__).with_name("prediction_worker.py")
 CORNER = 1024
 """What contestants of one round are warmed up on, pixels an axis."""
-
-
-class Worker:
-    """A process that predicts when asked; ``about`` is what it said of itself."""
-
-    def __init__(self, name: str, files: list[str], environment: Mapping[str, str]) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", str(SCRIPT), name, *files],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def read(self) -> Any:
-        """Its next line; raises RuntimeError if it has ended."""
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"{self.process.args} ended with status {self.process.wait()}")
-        return json.loads(line)
-
-    def ask(self, line: str) -> Any:
-        """The answer to one of the lines that prediction_worker.py knows."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
-        return self.read()
-
-    def end(self) -> None:
-        """Let it end, and wait."""
-        self.process.communicate()
 
 
 def measure(
@@ -58,11 +25,11 @@ def measure(
     """
     rounds = {name: min(each.rounds_at(extent), most) for name, each in CONTESTANTS.items()}
     files = [str(model), str(image)]
-    workers: dict[str, Worker] = {}
+    workers: dict[str, AskedProcess] = {}
     try:
         about = {}
         for name in [name for name, count in rounds.items() if count]:
-            workers[name] = Worker(name, files, environment)
+            workers[name] = AskedProcess(SCRIPT, [name, *files], environment)
             about[name] = workers[name].read()  # one after the other: starting takes both cores
         missing = {name: each["missing"] for name, each in about.items() if "missing" in each}
         present = {name: worker for name, worker in workers.items() if name not in missing}
@@ -86,7 +53,7 @@ def measure(
 
 
 def run_rounds(
-    workers: Mapping[str, Worker], rounds: Mapping[str, int], extent: int
+    workers: Mapping[str, AskedProcess], rounds: Mapping[str, int], extent: int
 ) -> dict[str, list[float]]:
     """Warm up; then seconds of A, B, C, A, B, C, …, each in as many rounds as it has."""
     for name, worker in workers.items():
@@ -100,7 +67,7 @@ def run_rounds(
     return seconds
 
 
-def compare(workers: Mapping[str, Worker], folder: Path) -> dict[str, dict[str, float]]:
+def compare(workers: Mapping[str, AskedProcess], folder: Path) -> dict[str, dict[str, float]]:
     """Each one's last prediction beside what the whole image gives at once."""
     workers[WHOLE_IMAGE].ask(f"references {folder}")
     return {name: worker.ask(f"compare {folder}") for name, worker in workers.items()}

@@ -11,20 +11,15 @@ installed is named as missing. Ends with status 1 if septum's deformation is not
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
 import subprocess
 import sys
 from dataclasses import dataclass
-from importlib import metadata
-from pathlib import Path
 from typing import Any
 
-from septum.atomic_file import replace_file
-from septum.devices import describe_machine
+from results import ROOT, print_tables, versions, write_result
 
-ROOT = Path(__file__).resolve().parents[1]
 SAME_FIELD = 1e-3
 """Largest difference from elasticdeform's image, in the interior, as a share of its range."""
 THREADS = ("OMP", "MKL", "OPENBLAS", "NUMBA")
@@ -63,8 +58,10 @@ def main() -> int:
         parser.error(f"no row begins with {only!r}; there are {', '.join(ROWS)}")
     for name, row in chosen.items():
         print(f"measuring {name} …", flush=True)
-        write_result(name, row, measure(row))
-    print_tables()
+        numbers = {**measure(row), "versions": versions(PEERS)}
+        command = f"python benchmarks/training_peers.py --only {name}"
+        write_result(f"training-{name}", numbers, command, row.threads)
+    print_tables("training-")
     if "augmentation" in chosen:
         return check_field()
     return 0
@@ -82,44 +79,6 @@ def measure(row: Row) -> dict[str, Any]:
     )
     numbers: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return numbers
-
-
-def write_result(name: str, row: Row, numbers: dict[str, Any]) -> None:
-    """Write docs/results/training-NAME.json."""
-    git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude=*"]
-    result = {
-        "name": f"training-{name}",
-        "command": f"python benchmarks/training_peers.py --only {name}",
-        "commit": subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip(),
-        "date": datetime.date.today().isoformat(),
-        "device": describe_machine()["device"],
-        "threads": row.threads,
-        "numbers": {**numbers, "versions": versions()},
-    }
-    path = ROOT / "docs" / "results" / f"training-{name}.json"
-    path.parent.mkdir(exist_ok=True)
-    with replace_file(path) as temporary:
-        temporary.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
-
-
-def versions() -> dict[str, str]:
-    """Of the peers that are installed."""
-    found = {}
-    for name in PEERS:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def print_tables() -> None:
-    """Print what docs/training-speed.md will show."""
-    sys.path.insert(0, str(ROOT / "docs"))
-    from tables import TABLES
-
-    for name in ("training-ratios", "training-waiting", "training-compile", "training-goals"):
-        print(f"\n{TABLES[name]()}")
 
 
 def check_field() -> int:

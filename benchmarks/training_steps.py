@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 import statistics
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+from asked_process import AskedProcess
 from training_rounds import summarize
 
 SCRIPT = Path(__file__).with_name("training_step.py")
@@ -23,40 +23,9 @@ def main() -> None:
     print(json.dumps(measure(sys.argv[1], sys.argv[2:])))
 
 
-class Worker:
-    """A process that does one training step when asked."""
-
-    def __init__(self, name: str, recipe: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", str(SCRIPT), name, recipe],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def read(self) -> Any:
-        """Its next line; raises RuntimeError if it has ended."""
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"{self.process.args} ended with status {self.process.wait()}")
-        return json.loads(line)
-
-    def ask(self, word: str) -> float:
-        """One number of those that training_step.py has."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(word + "\n")
-        self.process.stdin.flush()
-        return float(self.read())
-
-    def end(self) -> None:
-        """Let it end, and wait."""
-        self.process.communicate()
-
-
 def measure(recipe: str, peers: list[str]) -> dict[str, Any]:
     """Seconds a step of septum and of ``peers``, and how well septum uses the processor."""
-    workers = {name: Worker(name, recipe) for name in ("septum", *peers)}
+    workers = {name: AskedProcess(SCRIPT, [name, recipe]) for name in ("septum", *peers)}
     try:
         about = {name: worker.read() for name, worker in workers.items()}
         missing = {name: each["missing"] for name, each in about.items() if "missing" in each}
@@ -78,7 +47,7 @@ def measure(recipe: str, peers: list[str]) -> dict[str, Any]:
     }
 
 
-def run_rounds(workers: dict[str, Worker]) -> tuple[dict[str, float], list[dict[str, float]]]:
+def run_rounds(workers: dict[str, AskedProcess]) -> tuple[dict[str, float], list[dict[str, float]]]:
     """Warm up; then the memory that training took, and the seconds of each round."""
     for _ in range(WARM_UP):
         for worker in workers.values():
@@ -87,7 +56,7 @@ def run_rounds(workers: dict[str, Worker]) -> tuple[dict[str, float], list[dict[
     return peak, [run_round(workers) for _ in range(ROUNDS)]
 
 
-def run_round(workers: dict[str, Worker]) -> dict[str, float]:
+def run_round(workers: dict[str, AskedProcess]) -> dict[str, float]:
     """Seconds of one step of each, and of the matrix product in septum's process after its own."""
     seconds = {}
     for name, worker in workers.items():

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from em_slices import DATA, write_result
+from em_slices import DATA
+from results import write_result
 from septum.augment.deform import deform, sample_deformation
 from septum.loss.border_weight import border_weight
 from septum.recipe import load_recipe

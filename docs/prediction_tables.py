@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 Load = Callable[[str], dict[str, Any] | None]
@@ -64,31 +64,44 @@ def differences(load: Load) -> str:
 
 def arithmetic(load: Load) -> str:
     """What tiles cost in arithmetic."""
-    result = load(ARITHMETIC)
-    lines = ["| tiles of | extent | number | pixels given to the network | arithmetic |"]
-    lines.append("|---|---|---|---|---|")
-    if result is None:
-        return "\n".join([*lines, "| | | | not yet run | |"])
-    for name, case in result["numbers"]["tiles"].items():
-        lines.append(
+    columns = ("tiles of", "extent", "number", "pixels given to the network", "arithmetic")
+
+    def row(name: str, case: dict[str, Any]) -> str:
+        return (
             f"| {name} | {case['tile']} | {case['tiles']} | {case['pixels']:.2f} × "
             f"| {case['share']:.2f} × |"
         )
-    return "\n".join([*lines, "", *_notes(load, ARITHMETIC)])
+
+    return _table(load, ARITHMETIC, "tiles", columns, row)
 
 
 def memory(load: Load) -> str:
     """What the whole program holds, by the size of the image."""
-    result = load(MEMORY)
-    lines = ["| image | memory at most | seconds | MPixel/s |", "|---|---|---|---|"]
-    if result is None:
-        return "\n".join([*lines, "| | not yet run | | |"])
-    for extent, case in result["numbers"]["extents"].items():
-        lines.append(
+    columns = ("image", "memory at most", "seconds", "MPixel/s")
+
+    def row(extent: str, case: dict[str, Any]) -> str:
+        return (
             f"| {extent}² | {case['peak_bytes'] / 1e9:.2f} GB | {case['seconds']:.1f} "
             f"| {case['mpixel_per_second']:.2f} |"
         )
-    return "\n".join([*lines, "", *_notes(load, MEMORY)])
+
+    return _table(load, MEMORY, "extents", columns, row)
+
+
+def _table(
+    load: Load,
+    name: str,
+    key: str,
+    columns: Sequence[str],
+    row: Callable[[str, dict[str, Any]], str],
+) -> str:
+    """A row for each entry of the numbers ``key`` of a result, or that it was not yet run."""
+    result = load(name)
+    lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
+    if result is None:
+        return "\n".join([*lines, f"| not yet run {'| ' * len(columns)}".rstrip()])
+    lines += [row(*entry) for entry in result["numbers"][key].items()]
+    return "\n".join([*lines, "", *_notes(load, name)])
 
 
 def goals(load: Load) -> str:
