@@ -70,18 +70,18 @@ class StripUNet(nn.Module):
 
     def _forward(self, image: Tensor, keep: Sequence[Span] | None) -> Tensor:
         network, depth = self.network, self.network.section.depth
+        parts = self._plan_way_up(self._bottom(image.shape[2:]), keep)
         skips = []
         features = image
         for level, convolve in enumerate(network.contract):
             if level == depth:
                 features = convolve(features)
             elif level < LEVELS:
-                skip, features = self._down(level, convolve, features)
+                skip, features = self._down(level, convolve, features, parts[level])
                 skips.append(skip)
             else:
                 skips.append(convolve(features))
                 features = _pool(skips[-1])
-        parts = self._plan_way_up(tuple(features.shape[2:]), keep)
         for level in reversed(range(depth)):
             if level < LEVELS:
                 features = self._up(level, skips.pop(), features, *parts[level : level + 2])
@@ -92,21 +92,38 @@ class StripUNet(nn.Module):
                     features = layer(features)
         return features
 
-    def _down(self, level: int, layers: nn.Module, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Two convolutions of ``features``; and these pooled."""
+    def _bottom(self, extents: Sequence[int]) -> tuple[int, ...]:
+        """What the lowest level has of an image of ``extents``."""
+        for _ in range(self.network.section.depth):
+            extents = [(extent - self._shrink) // 2 for extent in extents]
+        return tuple(extent - self._shrink for extent in extents)
+
+    def _down(
+        self, level: int, layers: nn.Module, features: Tensor, want: _Part
+    ) -> tuple[Tensor, Tensor]:
+        """Two convolutions of ``features``: what ``want`` needs of them, and all of them pooled."""
         extents = tuple(features.shape[2:])
         whole = [(0, extent - self._shrink) for extent in extents]
         halves = [(0, stop // 2) for _, stop in whole]
+        raised = [extent + self._shrink for extent in want.whole]
+        # The skip connection is the middle of it.
+        margins = [(stop - n) // 2 for (_, stop), n in zip(whole, raised, strict=True)]
+        context = self._context(want.spans, raised)
+        kept = [(low + m, high + m) for (low, high), m in zip(context, margins, strict=True)]
+        columns = [(start, stop - start) for start, stop in kept[1:]]
         out: Tensor | None = None
         pooled: Tensor | None = None
         for span in self._strips(features, self._channels(level), whole[0]):
             (low, high), *_ = self._context([span], extents)
             part = layers(features[:, :, low:high])
             if out is None or pooled is None:
-                out = self._place(f"skip {level}", part, whole)
+                out = self._place(f"skip {level}", part, kept)
                 pooled = self._place(f"between {level % 2}", part, halves)
             part = self._cut(part, [span, *whole[1:]])
-            out[:, :, slice(*span)] = part
+            first, last = max(span[0], kept[0][0]), min(span[1], kept[0][1])
+            if first < last:
+                starts, lengths = zip((first - span[0], last - first), *columns, strict=True)
+                out[:, :, first - kept[0][0] : last - kept[0][0]] = _narrow(part, starts, lengths)
             pooled[:, :, span[0] // 2 : span[1] // 2] = _pool(part)
         assert out is not None
         assert pooled is not None
@@ -115,7 +132,7 @@ class StripUNet(nn.Module):
     def _up(self, level: int, skip: Tensor, below: Tensor, want: _Part, lower: _Part) -> Tensor:
         """``below`` raised, joined with ``skip`` and convolved twice: the spans ``want`` of it.
 
-        ``lower``: where ``below`` lies in the whole of its level.
+        ``skip``: as far as these need it; ``lower``: where ``below`` lies in all of its level.
         """
         raise_ = self.network.raise_[level]
         assert isinstance(raise_, Raise)
@@ -123,7 +140,7 @@ class StripUNet(nn.Module):
         if level == 0:
             layers = self._score
         raised = [extent + self._shrink for extent in want.whole]
-        skip = crop_centre(skip, raised)
+        origin = [start for start, _ in self._context(want.spans, raised)]
         out = None
         for rows in self._strips(skip, 2 * self._channels(level), want.spans[0]):
             spans = [rows, *want.spans[1:]]
@@ -138,7 +155,8 @@ class StripUNet(nn.Module):
             starts = [read[0] - 2 * source[0] for read, source in zip(reads, sources, strict=True)]
             lengths = [stop - start for start, stop in reads]
             part = _narrow(part, starts, lengths)
-            part = torch.cat([_narrow(skip, [read[0] for read in reads], lengths), part], dim=1)
+            starts = [read[0] - first for read, first in zip(reads, origin, strict=True)]
+            part = torch.cat([_narrow(skip, starts, lengths), part], dim=1)
             part = layers(part)
             if out is None:
                 name = f"between {(level + 1) % 2}" if level else LAST
