@@ -81,7 +81,9 @@ def train(
 def predict(
     model: Annotated[Path, typer.Argument(help="A run's folder, or a model file.")],
     images: Annotated[list[Path], typer.Argument(help="Image files, folders or patterns.")],
-    out: Out,
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder to write, or NAME.zarr for one image.")
+    ],
     tile: Annotated[
         int | None, typer.Option(help="Largest tile in pixels; changes memory, not the result.")
     ] = None,
@@ -90,23 +92,44 @@ def predict(
     ] = None,
     threshold: Annotated[
         float | None,
-        typer.Option(min=0.0, max=1.0, help="Object probability. Without: the model's own."),
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="What is more probable than this is object, of two classes. Without: the model's "
+            "own.",
+        ),
     ] = None,
     precision: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16.")] = None,
-    format_: Annotated[str, typer.Option("--format", help="tif, png or zarr.")] = "tif",
+    format_: Annotated[
+        str | None,
+        typer.Option("--format", help="tif, png or zarr. Without: tif, or zarr if --out is one."),
+    ] = None,
     probability: Annotated[
-        str, typer.Option(help="Type of the probabilities: uint8, float16 or float32.")
-    ] = "float32",
+        str | None,
+        typer.Option(
+            help="Type of the probabilities: uint8 (times 255), float16 or float32. Without: "
+            "float32; uint8 in PNG."
+        ),
+    ] = None,
     instances: Annotated[
         bool, typer.Option("--instances", help="Number the objects, and measure them.")
     ] = False,
     seeds: Annotated[
-        float | None, typer.Option(help="Divide objects at cores of a higher probability.")
+        float | None,
+        typer.Option(
+            help="Divide touching objects: each piece above this probability, which is higher than "
+            "the threshold, grows to an object."
+        ),
     ] = None,
-    minimum: Annotated[int, typer.Option(min=0, help="Fewest pixels of an object.")] = 0,
-    fill: Annotated[int, typer.Option(min=0, help="Fill holes of at most so many pixels.")] = 0,
+    minimum: Annotated[
+        int, typer.Option(min=0, help="Fewest pixels of an object; after holes are filled.")
+    ] = 0,
+    fill: Annotated[
+        int, typer.Option(min=0, help="Fill holes in objects of at most so many pixels.")
+    ] = 0,
     memory: Annotated[
-        str | None, typer.Option(help="What the program may take, such as 2GB.")
+        str | None,
+        typer.Option(help="What the program may take in all, such as 2GB; chooses the tile."),
     ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Compute in so many processes of this machine.")
@@ -118,7 +141,11 @@ def predict(
         bool, typer.Option("--rescale", help="Bring images to the pixel size of training.")
     ] = False,
     keep_going: Annotated[
-        bool, typer.Option("--keep-going", help="Go on past regions that cannot be read.")
+        bool,
+        typer.Option(
+            "--keep-going",
+            help="Go on past images, and regions of images, that cannot be used; they are named.",
+        ),
     ] = False,
     skip_existing: Annotated[
         bool, typer.Option("--skip-existing", help="Leave out images that have results.")
@@ -135,7 +162,7 @@ def predict(
         precision=precision,
         threshold=threshold,
         device=device,
-        suffix=f".{format_.lstrip('.')}",
+        suffix=None if format_ is None else f".{format_.lstrip('.')}",
         overwrite=overwrite,
         memory=None if memory is None else parse_bytes(memory),
         probability=probability,

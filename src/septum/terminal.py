@@ -23,23 +23,27 @@ def parse_bytes(text: str) -> int:
 
 
 def show_progress() -> Callable[[int, int], None]:
-    """Say every few seconds how far a long prediction is, with the time left."""
-    start = shown = time.monotonic()
+    """Say every few seconds how far a long prediction is, with the time left.
+
+    What an earlier command has done counts as done, but not for the rate.
+    """
+    begun = shown = time.monotonic()
+    before = last = size = 0
 
     def watch(done: int, total: int) -> None:
-        nonlocal start, shown
+        nonlocal begun, shown, before, last, size
         now = time.monotonic()
-        if done >= total or now - shown < (0.5 if sys.stderr.isatty() else 15):
-            if done >= total:
-                start = shown = now
+        if total != size or done < last:  # another image
+            begun, shown, before, size = now, now, done, total
+        last = done
+        if done in (before, total) or now - shown < (0.5 if sys.stderr.isatty() else 15):
             return
         shown = now
-        rate = done / (now - start) / 1e6
-        left = (total - done) / (rate * 1e6)
-        end = "\r" if sys.stderr.isatty() else "\n"
+        rate = (done - before) / (now - begun)
         print(
-            f"{done / total:4.0%} · {rate:.2f} megapixels/s · {left:.0f} s left  ",
-            end=end,
+            f"{done / total:4.0%} · {rate / 1e6:.2f} megapixels/s · {(total - done) / rate:.0f} s "
+            "left  ",
+            end="\r" if sys.stderr.isatty() else "\n",
             file=sys.stderr,
             flush=True,
         )

@@ -22,9 +22,9 @@ from septum.recipe import Network, Recipe, Training
 SIZE = {"YX": (0.5, 0.5), "ZYX": (2.0, 0.5, 0.5)}
 
 
-def small_model(channels=1, dimensions=2, classes=2):
+def small_model(channels=1, dimensions=2, classes=2, depth=1):
     torch.manual_seed(1)
-    section = Network(width=2, depth=1, dropout=0, padding="same", dimensions=dimensions)
+    section = Network(width=2, depth=depth, dropout=0, padding="same", dimensions=dimensions)
     recipe = Recipe(network=section, training=Training(steps=1, precision="float32"))
     kind = "binary" if classes == 2 else "classes"
     return Model(
@@ -65,6 +65,20 @@ def local_cluster(workers):
     return LocalCluster(
         workers, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=50
     )
+
+
+def stop_after(monkeypatch, count):
+    """Writing fails, as if the process had been killed, after so many tiles; tiles written."""
+    usual, written = Results.write, []
+
+    def write(self, *arguments):
+        if len(written) >= count:
+            raise KeyboardInterrupt
+        written.append(arguments[1].write)
+        return usual(self, *arguments)
+
+    monkeypatch.setattr(Results, "write", write)
+    return written
 
 
 class SlowTiles(WorkerPlugin):

@@ -117,11 +117,11 @@ def test_what_is_done_is_not_done_again(tmp_path, scheduler, monkeypatch):
     predict(tmp_path, [source], "whole", suffix=".zarr")
     usual, settled = Workers._settle, []
 
-    def settle(self, future, group, watch):
+    def settle(self, future, group):
         if len(settled) == 3:
             raise KeyboardInterrupt
         settled.append(group.numbers)
-        return usual(self, future, group, watch)
+        return usual(self, future, group)
 
     with monkeypatch.context() as patch:
         patch.setattr(Workers, "_settle", settle)
@@ -132,9 +132,7 @@ def test_what_is_done_is_not_done_again(tmp_path, scheduler, monkeypatch):
         patch.setattr(
             Workers,
             "_settle",
-            lambda self, future, group, watch: (
-                seen.extend(group.numbers) or usual(self, future, group, watch)
-            ),
+            lambda self, future, group: seen.extend(group.numbers) or usual(self, future, group),
         )
         predict(tmp_path, [source], "out", suffix=".zarr", scheduler=scheduler)
     first = {number for numbers in settled for number in numbers}
@@ -236,8 +234,8 @@ def test_a_scheduler_that_goes_away(tmp_path, monkeypatch):
     with dask.config.set({"distributed.comm.timeouts.connect": 1}), local_cluster(1) as local:
         usual = Workers._settle
 
-        def settle(self, future, group, watch):
-            again = usual(self, future, group, watch)
+        def settle(self, future, group):
+            again = usual(self, future, group)
             local.close()
             return again
 

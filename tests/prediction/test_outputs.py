@@ -21,14 +21,14 @@ import numpy as np
 import pytest
 import torch
 
-from predictions import contents, noise, small_model, write_zarr
+from predictions import contents, noise, small_model, stop_after, write_zarr
 from septum.errors import InputError, SaveError
 from septum.images.files import read_image, write_image
 from septum.images.image import ImageHeader
 from septum.images.stored import open_image
 from septum.images.zarr_writer import create_image, is_whole_chunks
 from septum.model import save_model
-from septum.prediction import outputs, streaming
+from septum.prediction import job, streaming
 from septum.prediction.files import Options, predict_files
 from septum.prediction.instances import label_objects
 from septum.prediction.manifest import NAME, Manifest, is_finished
@@ -87,24 +87,10 @@ def test_tiles_of_a_store_write_whole_chunks(tmp_path):
     assert [work.number for work in tiles] == list(range(20))
 
 
-def stop_after(monkeypatch, count):
-    """Writing fails, as if the process had been killed, after so many tiles; tiles written."""
-    usual, written = Results.write, []
-
-    def write(self, *arguments):
-        if len(written) >= count:
-            raise KeyboardInterrupt
-        written.append(arguments[1].write)
-        return usual(self, *arguments)
-
-    monkeypatch.setattr(Results, "write", write)
-    return written
-
-
 @pytest.mark.parametrize("suffix", [".zarr", ".tif"])
 @pytest.mark.parametrize("count", [0, 1, 7])
 def test_a_run_that_was_stopped_goes_on_to_the_same_bytes(tmp_path, monkeypatch, suffix, count):
-    monkeypatch.setattr(outputs, "HELD_BYTES", 0)
+    monkeypatch.setattr(job, "HELD_BYTES", 0)
     save_model(tmp_path / "model.safetensors", small_model())
     source = write_zarr(tmp_path / "in.zarr", noise("YX", (150, 170)))
     run(tmp_path, source, "whole", suffix=suffix, instances=True)
@@ -170,13 +156,13 @@ def test_what_cannot_be_predicted_costs_no_result(tmp_path):
     run(tmp_path, source, suffix=".zarr")
     before = contents(tmp_path / "out")
     save_model(tmp_path / "model.safetensors", small_model(channels=2))
-    with pytest.raises(InputError, match="channels"):
+    with pytest.raises(InputError, match="channel"):
         run(tmp_path, source, suffix=".zarr", overwrite=True)
     assert contents(tmp_path / "out") == before
 
 
 def test_overwrite_also_begins_a_hidden_store_anew(tmp_path, monkeypatch):
-    monkeypatch.setattr(outputs, "HELD_BYTES", 0)
+    monkeypatch.setattr(job, "HELD_BYTES", 0)
     source = write_zarr(tmp_path / "in.zarr", noise("YX", (150, 170)))
     save_model(tmp_path / "model.safetensors", small_model())
     with monkeypatch.context() as patch:
@@ -193,13 +179,13 @@ def test_overwrite_also_begins_a_hidden_store_anew(tmp_path, monkeypatch):
 def test_a_store_that_was_begun_anew_is_not_written_by_the_old_command(tmp_path, monkeypatch):
     source = write_zarr(tmp_path / "in.zarr", noise("YX", (150, 170)))
     save_model(tmp_path / "model.safetensors", small_model())
-    usual, jobs = outputs.results_in_store, []
+    usual, jobs = job.results_in_store, []
 
     def keep(*arguments):
         jobs.append(usual(*arguments))
         return jobs[-1]
 
-    monkeypatch.setattr(outputs, "results_in_store", keep)
+    monkeypatch.setattr(job, "results_in_store", keep)
     run(tmp_path, source, suffix=".zarr")
     run(tmp_path, source, suffix=".zarr", overwrite=True)
     plan = TilePlan(prepare(small_model(), tile=48), open_image(source), 32)
@@ -332,7 +318,7 @@ def test_the_specification_of_a_store_is_met(tmp_path):
 def go_on(folder, suffix):
     """What a killed process did: start, or take up, the prediction."""
     torch.set_num_threads(1)
-    outputs.HELD_BYTES = 0
+    job.HELD_BYTES = 0
     streaming.RECORDED_EVERY = 0.0
     run(folder, folder / "in.zarr", suffix=suffix, instances=True)
 
@@ -342,7 +328,7 @@ def go_on(folder, suffix):
 def test_a_prediction_killed_again_and_again_ends_in_the_same_bytes(tmp_path, monkeypatch, suffix):
     save_model(tmp_path / "model.safetensors", small_model())
     write_zarr(tmp_path / "in.zarr", noise("YX", (500, 530)))
-    monkeypatch.setattr(outputs, "HELD_BYTES", 0)
+    monkeypatch.setattr(job, "HELD_BYTES", 0)
     run(tmp_path, tmp_path / "in.zarr", "whole", suffix=suffix, instances=True)
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(
@@ -401,7 +387,7 @@ def test_one_killed_before_its_first_file_is_gone_on_with(tmp_path, monkeypatch)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(outputs, "results_in_store", stop)
+        patch.setattr(job, "results_in_store", stop)
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path, source, suffix=".zarr")
     assert [path.name for path in store.iterdir()] == [NAME]

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from predictions import contents, local_cluster, noise, small_model, write_zarr
+from predictions import contents, local_cluster, noise, small_model, stop_after, write_zarr
 from septum.errors import ImageFileError, InputError, SaveError
 from septum.images.files import read_image, write_image
 from septum.images.image import Image, ImageHeader
@@ -15,10 +15,9 @@ from septum.images.rescaled import read_rescaled
 from septum.images.stored import open_image
 from septum.images.zarr_writer import create_image
 from septum.model import save_model
-from septum.prediction import one_image, outputs
+from septum.prediction import job, one_image
 from septum.prediction.files import Options, predict_files
 from septum.prediction.overlap_tile import prepare
-from septum.prediction.results import Results
 from septum.prediction.streaming import predict_whole
 
 
@@ -77,25 +76,16 @@ def test_planes_keep_their_number_and_volumes_are_resampled_in_z(tmp_path):
 @pytest.mark.parametrize("suffix", [".zarr", ".tif"])
 def test_one_that_was_stopped_goes_on_to_the_same_bytes(tmp_path, monkeypatch, stage, suffix):
     """At the size of training there are 9 tiles, and 16 of the image itself."""
-    monkeypatch.setattr(outputs, "HELD_BYTES", 0)
+    monkeypatch.setattr(job, "HELD_BYTES", 0)
     model = model_file(tmp_path)
     image = dataclasses.replace(noise("YX", (160, 170)), pixel_size=(0.35, 0.35))
     source = write_zarr(tmp_path / "in.zarr", image)
     options = {"suffix": suffix, "instances": True}
     predict(model, source, tmp_path / "whole", **options)
-    usual, count = Results.write, []
-
-    def write(self, *arguments):
-        if len(count) == stage:
-            raise KeyboardInterrupt
-        count.append(1)
-        return usual(self, *arguments)
-
     with monkeypatch.context() as patch:
-        patch.setattr(Results, "write", write)
+        stop_after(patch, stage)
         with pytest.raises(KeyboardInterrupt):
             predict(model, source, tmp_path / "out", **options)
-    count.clear()
     predict(model, source, tmp_path / "out", **options)
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
@@ -123,12 +113,8 @@ def test_tiles_of_a_rescaled_image_are_not_mixed_with_others(tmp_path, monkeypat
     model = model_file(tmp_path)
     image = dataclasses.replace(noise("YX", (160, 170)), pixel_size=(0.3, 0.3))
     source = write_zarr(tmp_path / "in.zarr", image)
-
-    def stop(self, *_):
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
-        patch.setattr(Results, "write", stop)
+        stop_after(patch, 0)
         with pytest.raises(KeyboardInterrupt):
             list(predict_files(model, [source], tmp_path / "o.zarr", Options(tile=96)))
     with pytest.raises(SaveError, match="another rescaled"):
@@ -218,16 +204,9 @@ def test_chunks_in_shards_are_not_counted(tmp_path):
 def test_what_could_not_be_read_is_remembered_by_the_store(damaged, monkeypatch):
     monkeypatch.setattr(one_image, "WHOLE_BYTES", 0)
     options = Options(tile=96, keep_going=True, suffix=".zarr")
-    source, usual, count = [damaged / "damaged.zarr"], Results.write, []
-
-    def write(self, *arguments):
-        if len(count) == 60:
-            raise KeyboardInterrupt
-        count.append(1)
-        return usual(self, *arguments)
-
+    source = [damaged / "damaged.zarr"]
     with monkeypatch.context() as patch:
-        patch.setattr(Results, "write", write)
+        stop_after(patch, 60)
         with pytest.raises(KeyboardInterrupt):
             list(predict_files(model_file(damaged), source, damaged / "out", options))
     (written,) = predict_files(model_file(damaged), source, damaged / "out", options)

@@ -175,7 +175,7 @@ def _unknown_type(path: Path) -> str:
 
 
 def _known() -> str:
-    return " ".join(SUFFIXES)
+    return f"{' '.join(SUFFIXES)}, and OME-Zarr folders"
 
 
 def file_kind(path: Path) -> str:

@@ -27,8 +27,8 @@ from septum.errors import InputError, SeptumError
 from septum.images.tolerant import damage
 from septum.memory import available_memory
 from septum.model import model_path
+from septum.prediction.job import Job
 from septum.prediction.manifest import Manifest
-from septum.prediction.outputs import Job
 from septum.prediction.predictor import TILE_BYTES
 from septum.prediction.streaming import Watch
 from septum.prediction.worker import Equipment, Setting, Wishes, choose_setting, predict_group
@@ -193,9 +193,10 @@ class Workers:
                     return
                 future = next(finished)
                 group = flying.pop(future)
-                again = self._settle(future, group, watch)
+                again = self._settle(future, group)
                 if again is not None:
                     send(again)
+                watch(opened[0].done, opened[0].job.plan.pixels)
         finally:
             with suppress(OSError, TimeoutError, CommClosedError):
                 self._client.cancel(list(flying))
@@ -222,7 +223,7 @@ class Workers:
         groups = deque(numbers[i : i + size] for i in range(0, len(numbers), size))
         return _Progress(job, job.manifest, groups, len(groups), job.plan.pixels_of(known))
 
-    def _settle(self, future: Future[Any], group: _Group, watch: Watch) -> _Group | None:
+    def _settle(self, future: Future[Any], group: _Group) -> _Group | None:
         """Record a group that is done; the group itself if it has to be computed again."""
         progress = group.progress
         if future.status == "finished":
@@ -230,7 +231,6 @@ class Workers:
             progress.manifest.add(group.numbers, damage(progress.job.image))
             progress.left -= 1
             progress.done += progress.job.plan.pixels_of(group.numbers)
-            watch(progress.done, progress.job.plan.pixels)
             return None
         if future.status != "error":
             raise self._gone()

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from septum.errors import InputError, SaveError
-from septum.images.files import expand_inputs
+from septum.errors import InputError, SaveError, TileSizeError
 from septum.memory import raise_allocator_thresholds
 from septum.model import Model, load_model
-from septum.prediction.one_image import WHOLE_BYTES, Begun, begin, finish, naming
+from septum.prediction.inputs import LeftOut, check_images, find_images
+from septum.prediction.job import Job
+from septum.prediction.one_image import WHOLE_BYTES, Begun, begin, choose_separation, finish
 from septum.prediction.options import Options, Written, check_options
-from septum.prediction.outputs import Job, Output, make_folder, plan_outputs
-from septum.prediction.predictor import prepare
+from septum.prediction.outputs import Output, begun_tile, make_folder, plan_outputs
+from septum.prediction.predictor import Predictor, prepare
 from septum.prediction.streaming import Watch, predict_into
 
 __all__ = ["Options", "Written", "predict_files"]
+
+NEARLY_THE_SAME = 1.05
+"""As much larger a tile that was begun may be than the one that ``--memory`` gives now."""
 
 
 def predict_files(
@@ -35,16 +40,16 @@ def predict_files(
     volume by volume by a 3D one. All inputs are looked for, and all outputs checked, before the
     first is computed. Nothing whole is in memory, but small images and results.
     ``watch(done, total)`` hears of pixels. A store that was begun is gone on with.
+    With ``options.keep_going`` images that cannot be used are left out, and named at the end.
 
-    Raises InputError (missing files, two inputs of one name, channels that do not fit),
-    SaveError (an output that exists, unless ``options.overwrite``), ModelFileError.
+    Raises InputError (missing files, two inputs of one name, channels that do not fit, images that
+    were left out), SaveError (an output that exists, unless ``options.overwrite``), ModelFileError.
     """
-    from septum.devices import choose_device
-
     raise_allocator_thresholds(bounded=True)
     loaded = load_model(model)
-    sources = expand_inputs(inputs)
+    sources = find_images(inputs)
     check_options(options)
+    choose_separation(options, loaded)
     if out.is_file():
         raise SaveError(f"{out}: is a file; name a folder for the results")
     if options.scheduler is not None:  # whose workers have other working folders
@@ -57,26 +62,36 @@ def predict_files(
         options.overwrite,
         options.skip_existing,
     )
-    files = [(output.source, output) for output in planned]
-    if not files:  # all were there
-        return
-    if options.workers is not None or options.scheduler is not None:
-        yield from _predict_apart(model, loaded, files, options, watch)
-        return
-    memory = None if options.memory is None else memory_for_tiles(options.memory)
+    left_out = LeftOut(options.keep_going)
+    outputs = check_images(planned, loaded, left_out)
+    if outputs:  # unless all were there
+        apart = options.workers is not None or options.scheduler is not None
+        if apart:
+            yield from _predict_apart(model, loaded, outputs, options, watch, left_out)
+        else:
+            yield from _predict_here(loaded, outputs, options, watch, left_out)
+    left_out.tell()
+
+
+def _predict_here(
+    model: Model, outputs: Sequence[Output], options: Options, watch: Watch, left_out: LeftOut
+) -> Iterator[Written]:
+    from septum.devices import choose_device
+
     predictor = prepare(
-        loaded,
+        model,
         choose_device(options.device),
         options.precision,  # type: ignore[arg-type]
         options.tile,
         options.orientations,  # type: ignore[arg-type]
-        memory,
+        None if options.memory is None else memory_for_tiles(options.memory),
     )
-    make_folder(planned)
-    for source, output in files:
-        begun = begin(source, output, loaded, predictor, options)
-        job = begun.job
-        with naming(source):
+    predictor = _as_begun(predictor, outputs, options)
+    make_folder(outputs)
+    for output in outputs:
+        with left_out.noting(output.source):
+            begun = begin(output, model, predictor, options)
+            job = begun.job
             predict_into(
                 predictor,
                 job.plan,
@@ -85,17 +100,19 @@ def predict_files(
                 manifest=job.manifest,
                 watch=watch,
             )
-        yield finish(begun, predictor, options)
+            written = finish(begun, predictor, options)
+            yield written
 
 
 def _predict_apart(
     path: Path,
     model: Model,
-    files: Sequence[tuple[Path, Output]],
+    outputs: Sequence[Output],
     options: Options,
     watch: Watch,
+    left_out: LeftOut,
 ) -> Iterator[Written]:
-    """``predict_files`` by other processes; everything goes through stores that they share."""
+    """As `_predict_here` by other processes; everything goes through stores that they share."""
     try:
         from septum.prediction.cluster import Workers
         from septum.prediction.worker import Wishes
@@ -110,24 +127,46 @@ def _predict_apart(
     memory = None if options.memory is None else memory_for_tiles(options.memory)
     wishes = Wishes(options.device, options.precision, tile, options.orientations, memory)
     with Workers(options.scheduler, options.workers or 1, path, wishes) as workers:
-        setting = workers.setting
         predictor = prepare(
             model,
             "cpu",
-            setting.precision,  # type: ignore[arg-type]
-            setting.tile,
+            workers.setting.precision,  # type: ignore[arg-type]
+            workers.setting.tile,
             options.orientations,  # type: ignore[arg-type]
         )
-        make_folder([output for _, output in files])
+        predictor = _as_begun(predictor, outputs, options)
+        workers.setting = replace(workers.setting, tile=predictor.tile)
+        make_folder(outputs)
         begun = deque[Begun]()
 
         def jobs() -> Iterator[Job]:
-            for source, output in files:
-                begun.append(begin(source, output, model, predictor, options, shared=True))
-                yield begun[-1].job
+            for output in outputs:
+                with left_out.noting(output.source):
+                    begun.append(begin(output, model, predictor, options, shared=True))
+                    yield begun[-1].job
 
         for _ in workers.compute(jobs(), watch):
-            yield finish(begun.popleft(), predictor, options)
+            done = begun.popleft()
+            with left_out.noting(done.output.source):
+                written = finish(done, predictor, options)
+                yield written
+
+
+def _as_begun(predictor: Predictor, outputs: Sequence[Output], options: Options) -> Predictor:
+    """With the tile of a store that was begun, which goes on with no other.
+
+    How much memory is free may have changed since. Not if the user chose a tile, or less memory.
+    """
+    tile = begun_tile(outputs)
+    if tile is None or options.tile is not None:
+        return predictor
+    if options.memory is not None and tile > NEARLY_THE_SAME * predictor.tile:
+        return predictor
+    try:
+        predictor.footprint.check_tile(tile, "tile")
+    except TileSizeError:  # of another model; the store will say so
+        return predictor
+    return replace(predictor, tile=tile)
 
 
 def memory_for_tiles(memory: int) -> int:

@@ -15,15 +15,15 @@ import numpy as np
 import numpy.typing as npt
 
 from septum.errors import InputError
+from septum.images.blocks import blocks
+from septum.images.tiff_regions import Box
 from septum.images.tiff_writer import LazyArray
 from septum.prediction.pieces import (
     MOST_NUMBERS,
-    Box,
     Integers,
     PieceList,
     Pieces,
     WritableArray,
-    blocks,
     join_objects,
     join_seeds,
 )
@@ -129,12 +129,7 @@ def _check(
         raise InputError(
             f"block = {tuple(block)}; expected {len(shape) - 1} extents of 1 or more, one an axis"
         )
-    seeds = separation.seeds
-    if shape[0] == 2 and seeds is not None and seeds <= separation.threshold:
-        raise InputError(
-            f"seeds = {seeds} would divide no object; use a value above the threshold, "
-            f"{separation.threshold}"
-        )
+    separation.check_classes(shape[0])
 
 
 def _classify(

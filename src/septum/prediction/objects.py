@@ -18,8 +18,9 @@ from numba import njit
 
 from septum.atomic_file import replace_file
 from septum.errors import InputError
+from septum.images.blocks import blocks
+from septum.images.tiff_regions import Box
 from septum.images.tiff_writer import LazyArray
-from septum.prediction.pieces import Box, blocks
 
 ROWS = 10_000
 """Objects whose rows are in memory as text at a time."""

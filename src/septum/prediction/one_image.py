@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from septum.errors import ImageFileError, InputError
+from septum.errors import ImageFileError
 from septum.images.stored import StoredImage, load_image, open_image
 from septum.images.tolerant import describe_damage, tolerate
 from septum.model import Model
 from septum.prediction.doubts import doubt_chunks, doubt_pixel_size, find_doubt, middle
+from septum.prediction.job import Job, begin_job, finish_job, remove_store
 from septum.prediction.options import Options, Written
-from septum.prediction.outputs import Job, Output, begin_job, finish_job, remove_store
+from septum.prediction.outputs import Output
 from septum.prediction.predictor import Predictor
-from septum.prediction.rescaling import bring_to, hidden_store, restore
+from septum.prediction.rescaling import bring_to, restore
 from septum.prediction.results import ProbabilityType
 from septum.prediction.separation import Separation
 
@@ -30,17 +29,16 @@ WHOLE_BYTES = 32 << 20
 class Begun:
     """``job``: that of ``image``, or, if it is to be ``rescaled``, of what it becomes."""
 
-    source: Path
     image: StoredImage
     output: Output
     job: Job
     rescaled: bool
+    separation: Separation | None
     start: float
     doubts: list[str]
 
 
 def begin(
-    source: Path,
     output: Output,
     model: Model,
     predictor: Predictor,
@@ -51,7 +49,7 @@ def begin(
 
     Raises ImageFileError, InputError, SaveError.
     """
-    start = time.monotonic()
+    start, source = time.monotonic(), output.source
     image = open_image(source)
     doubts = [doubt_chunks(image)]
     size = image.dtype.itemsize * int(np.prod(image.shape, dtype=np.int64))
@@ -68,31 +66,30 @@ def begin(
     if options.keep_going and image is stored:
         image = tolerate(image, float(np.mean(predictor.intensity.offset)))
     threshold = model.threshold if options.threshold is None else options.threshold
-    with naming(source):
-        changed = None
-        if options.rescale:
-            changed = bring_to(image, model.pixel_size, predictor.dimensions)
-        looked_at = changed or image
-        with suppress(ImageFileError):  # its tile will say where
-            doubts.append(find_doubt(middle(looked_at, predictor.dimensions), predictor.intensity))
-        doubts.append(doubt_pixel_size(looked_at.pixel_size, model.pixel_size))
-        if changed is not None:
-            store = hidden_store(output.files[0])
-            output_of_it = Output(source, ".zarr", {}, store, output.overwrite)
-            job = begin_job(
-                output_of_it, changed, predictor, threshold, "float32", None, shared, rescaled=True
-            )
-        else:
-            job = begin_job(
-                output,
-                image,
-                predictor,
-                threshold,
-                options.probability,  # type: ignore[arg-type]
-                _separation(options, threshold),
-                shared,
-            )
-    return Begun(source, image, output, job, changed is not None, start, doubts)
+    separation, changed = choose_separation(options, model), None
+    if options.rescale:
+        changed = bring_to(image, model.pixel_size, predictor.dimensions)
+    looked_at = changed or image
+    with suppress(ImageFileError):  # its tile will say where
+        doubts.append(find_doubt(middle(looked_at, predictor.dimensions), predictor.intensity))
+    doubts.append(doubt_pixel_size(looked_at.pixel_size, model.pixel_size))
+    if changed is not None:
+        store = output.hidden("rescaled")
+        output_of_it = Output(source, ".zarr", {}, store, output.overwrite)
+        job = begin_job(
+            output_of_it, changed, predictor, threshold, "float32", None, shared, rescaled=True
+        )
+    else:
+        job = begin_job(
+            output,
+            image,
+            predictor,
+            threshold,
+            _probability(options),
+            separation,
+            shared,
+        )
+    return Begun(image, output, job, changed is not None, separation, start, doubts)
 
 
 def _located(error: ImageFileError, image: StoredImage) -> ImageFileError:
@@ -107,45 +104,40 @@ def _located(error: ImageFileError, image: StoredImage) -> ImageFileError:
 def finish(begun: Begun, predictor: Predictor, options: Options) -> Written:
     """Write what follows the tiles. Raises ImageFileError, InputError, SaveError."""
     job, image = begun.job, begun.image
-    with naming(begun.source):
-        if begun.rescaled:
-            probability: ProbabilityType = options.probability  # type: ignore[assignment]
-            shown = begin_job(
-                begun.output,
-                image,
-                predictor,
-                job.threshold,
-                probability,
-                _separation(options, job.threshold),
-                rescaled=True,
-            )
-            restore(job, shown)
-            objects = finish_job(shown, predictor.dimensions)
-            assert job.results.store is not None
-            remove_store(job.results.store)
-        else:
-            objects = finish_job(job, predictor.dimensions)
+    if begun.rescaled:
+        shown = begin_job(
+            begun.output,
+            image,
+            predictor,
+            job.threshold,
+            _probability(options),
+            begun.separation,
+            rescaled=True,
+        )
+        restore(job, shown)
+        objects = finish_job(shown, predictor.dimensions)
+        assert job.results.store is not None
+        remove_store(job.results.store)
+    else:
+        objects = finish_job(job, predictor.dimensions)
     doubts = [*begun.doubts]
     if found := describe_damage(image):
         doubts.append(f"{found}; taken as grey, and what is predicted near them means nothing")
     pixels = int(np.prod(image.shape, dtype=np.int64)) // image.channels
     seconds = time.monotonic() - begun.start
     doubt = "; ".join(filter(None, doubts))
-    return Written(begun.source, begun.output.files, pixels, seconds, doubt, objects)
+    return Written(begun.output.source, begun.output.files, pixels, seconds, doubt, objects)
 
 
-def _separation(options: Options, threshold: float) -> Separation | None:
+def _probability(options: Options) -> ProbabilityType:
+    return options.probability or "float32"  # type: ignore[return-value]
+
+
+def choose_separation(options: Options, model: Model) -> Separation | None:
+    """How objects are told apart, if that is asked for. Raises InputError."""
     if not options.instances:
         return None
-    return Separation(threshold, options.seeds, options.minimum, options.fill)
-
-
-@contextmanager
-def naming(source: Path) -> Iterator[None]:
-    """Put the name of the image before what is wrong with it, unless it is there already."""
-    try:
-        yield
-    except ImageFileError:
-        raise
-    except InputError as error:
-        raise InputError(f"{source}: {error}") from None
+    threshold = model.threshold if options.threshold is None else options.threshold
+    separation = Separation(threshold, options.seeds, options.minimum, options.fill)
+    separation.check_classes(model.classes)
+    return separation

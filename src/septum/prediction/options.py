@@ -17,11 +17,13 @@ class Options:
     precision: str | None = None
     threshold: float | None = None
     device: str = "cpu"
-    suffix: str = ".tif"
+    suffix: str | None = None
+    """.tif, .png or .zarr; None: what the output's name says, else .tif."""
     overwrite: bool = False
     memory: int | None = None
     """Bytes that the process may take in all; None: what suits the device."""
-    probability: str = "float32"
+    probability: str | None = None
+    """Type of the probabilities: uint8, float16, float32; None: float32, and uint8 in PNG."""
     instances: bool = False
     seeds: float | None = None
     minimum: int = 0
@@ -54,14 +56,20 @@ class Written:
 
 def check_options(options: Options) -> None:
     """Raise InputError for values that are not known, or that exclude each other."""
-    if options.suffix not in (".tif", ".tiff", ".png", ".zarr"):
+    if options.suffix not in (None, ".tif", ".tiff", ".png", ".zarr"):
         raise InputError(f"--format {options.suffix.lstrip('.')}: use tif, png or zarr")
     if options.orientations not in (None, 1, 8):
         raise InputError(f"--orientations {options.orientations}: use 1 or 8")
     if options.precision not in (None, "auto", "float32", "bfloat16"):
         raise InputError(f"--precision {options.precision}: use auto, float32 or bfloat16")
-    if options.probability not in ("uint8", "float16", "float32"):
+    if options.probability not in (None, "uint8", "float16", "float32"):
         raise InputError(f"--probability {options.probability}: use uint8, float16 or float32")
+    if options.suffix == ".png" and options.probability not in (None, "uint8"):
+        raise InputError(
+            f"--probability {options.probability}: PNG holds 8 bits of it; use --format tif or zarr"
+        )
+    if options.tile is not None and options.memory is not None:
+        raise InputError("--tile and --memory both set how large a tile is: give one")
     if options.workers is not None and options.scheduler is not None:
         raise InputError("--workers starts processes here, --scheduler uses others: give one")
     if options.workers is not None and options.workers < 1:

@@ -10,8 +10,7 @@ Shapes: S the spatial axes (YX or ZYX), D their number, N pieces with an unused 
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -20,10 +19,9 @@ import numpy.typing as npt
 from numba import njit
 
 from septum.errors import InputError
+from septum.images.tiff_regions import Box
 from septum.images.tiff_writer import LazyArray
 
-Box = tuple[slice, ...]
-"""A region: one slice a spatial axis."""
 Integers = npt.NDArray[np.int64]
 
 MOST_NUMBERS = 2**32 - 1
@@ -132,15 +130,6 @@ class PieceList:
             np.concatenate([part.high_ND for part in found]),
             np.concatenate(self._pairs),
         )
-
-
-def blocks(extents: Sequence[int], block: Sequence[int]) -> Iterator[Box]:
-    """Boxes of extents ``block``, smaller at the far ends, that cover an image; in C order."""
-    spans = [
-        [slice(start, min(start + step, extent)) for start in range(0, extent, step)]
-        for extent, step in zip(extents, block, strict=True)
-    ]
-    return itertools.product(*spans)
 
 
 def join_objects(pieces: Pieces, extents: Sequence[int], fill: int) -> Integers:

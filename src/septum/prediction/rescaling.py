@@ -7,14 +7,13 @@ have the image's own pixels. Both ways region by region, and the same whatever t
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import numpy as np
 
 from septum.errors import InputError
 from septum.images.rescaled import read_rescaled, rescale
 from septum.images.stored import StoredImage
-from septum.prediction.outputs import Job
+from septum.prediction.job import Job
 from septum.prediction.streaming import RECORDED_EVERY
 
 NEARLY = 0.02
@@ -45,11 +44,6 @@ def bring_to(
     if all(abs(new / old - 1) <= NEARLY for old, new in zip(own, wanted, strict=True)):
         return None
     return rescale(image, wanted)
-
-
-def hidden_store(shown: Path) -> Path:
-    """Where the results of the rescaled image are until those of ``shown`` are made of them."""
-    return shown.with_name(f".{shown.name}.rescaled.zarr")
 
 
 def restore(rescaled: Job, job: Job) -> None:

@@ -31,3 +31,11 @@ class Separation:
         for name, pixels in (("minimum", self.minimum), ("fill", self.fill)):
             if pixels < 0:
                 raise InputError(f"{name} = {pixels} is not a number of pixels; use 0 or more")
+
+    def check_classes(self, count: int) -> None:
+        """Raise InputError for ``seeds`` that cannot divide an object where there are two."""
+        if count == 2 and self.seeds is not None and self.seeds <= self.threshold:
+            raise InputError(
+                f"seeds = {self.seeds} would divide no object; use a value above the threshold, "
+                f"{self.threshold}"
+            )

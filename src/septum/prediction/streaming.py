@@ -25,7 +25,7 @@ RECORDED_EVERY = 1.0
 """Seconds between two entries in the manifest: what a killed process computes again."""
 
 Watch = Callable[[int, int], None]
-"""``watch(done, total)`` hears of pixels."""
+"""``watch(done, total)`` hears of pixels of an image: first of those that were done before."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,7 @@ def predict_into(
     total, done = plan.pixels, plan.pixels_of(known)
     written: list[int] = []
     recorded = time.monotonic()
+    watch(done, total)
     behind = deque[tuple[Work, Future[int]]]()
 
     def settle(most: int) -> None:

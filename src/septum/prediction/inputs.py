@@ -1,0 +1,104 @@
+"""The images of one command: looked at before the first is predicted, and what is left out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from septum.errors import InputError
+from septum.images.files import expand_inputs
+from septum.images.stored import StoredImage, open_image
+from septum.model import Model
+from septum.prediction.outputs import Output
+
+RESULT = re.compile(r"(?P<name>.+)\.(mask|probability|instances)")
+"""The stem of a file that `septum predict` writes."""
+
+
+class LeftOut:
+    """Images that cannot be predicted: the first ends the command, unless ``keep_going``.
+
+    Then they are left out, and `tell` names them at the end.
+    """
+
+    def __init__(self, keep_going: bool) -> None:
+        self.keep_going = keep_going
+        self.errors: list[InputError] = []
+
+    @contextmanager
+    def noting(self, source: Path) -> Iterator[None]:
+        """What is wrong with ``source`` is raised or kept, with its name before it."""
+        try:
+            yield
+        except InputError as error:
+            named = str(source) in str(error)
+            error = error if named else type(error)(f"{source}: {error}")
+            if not self.keep_going:
+                raise error from None
+            self.errors.append(error)
+
+    def tell(self) -> None:
+        """Raise InputError if any were left out."""
+        if self.errors:
+            count = "1 image was" if len(self.errors) == 1 else f"{len(self.errors)} images were"
+            raise InputError(f"{count} left out: {'; '.join(map(str, self.errors))}")
+
+
+def find_images(given: Sequence[Path]) -> list[Path]:
+    """The files of `expand_inputs`; in a folder, results of images that are in it do not count."""
+    found = []
+    for path in given:
+        files = expand_inputs([path])
+        if path.is_dir() and files != [path]:
+            stems = {file.stem for file in files}
+            files = [
+                file
+                for file in files
+                if (match := RESULT.fullmatch(file.stem)) is None or match["name"] not in stems
+            ]
+        found += files
+    return list(dict.fromkeys(found))
+
+
+def check_images(outputs: Sequence[Output], model: Model, left_out: LeftOut) -> list[Output]:
+    """Those of ``outputs`` whose images the model takes, as far as their headers tell.
+
+    Raises InputError or ImageFileError for the first of the others, unless they are ``left_out``.
+    """
+    every = LeftOut(keep_going=True)
+    usable = []
+    for output in outputs:
+        with every.noting(output.source):
+            check_header(open_image(output.source), model)
+            usable.append(output)
+    if every.errors and not left_out.keep_going:
+        first = every.errors[0]
+        others = len(outputs) - 1
+        hint = f"; --keep-going predicts the others ({len(usable)} of {others})" if usable else ""
+        raise type(first)(f"{first}{hint}")
+    left_out.errors += every.errors
+    return usable
+
+
+def check_header(image: StoredImage, model: Model) -> None:
+    """Raise InputError or ImageFileError unless channels and axes are those of the model."""
+    dimensions = model.recipe.network.dimensions
+    planes = image.stacks(dimensions)  # refuses a plane where volumes are needed
+    if image.channels == model.channels:
+        return
+    hint = ""
+    split = [(axis, image.shape[image.axes.index(axis)]) for axis in "ZT" if axis in image.axes]
+    for axis, extent in split:
+        if image.channels == 1 and extent == model.channels and len(planes) == extent:
+            hint = (
+                f"; its axis {axis} has {extent} planes: if those are its channels, save it with "
+                "axes CYX"
+            )
+    if model.channels == 1 and image.channels == 3:
+        hint = "; convert it to grey values"
+    raise InputError(
+        f"image has {image.channels} channel{'s' * (image.channels != 1)} (axes {image.axes}); "
+        f"this model was trained on {model.channels}{hint}"
+    )
