@@ -13,7 +13,7 @@ import numpy.typing as npt
 from septum.annotation.labels import LabelMeaning, find_meaning, to_target
 from septum.annotation.pairs import Annotated, Pair, find_names, find_pairs, load_pairs
 from septum.errors import InputError
-from septum.evaluation.partitions import Ids
+from septum.evaluation.contingency import Ids
 from septum.evaluation.pixels import Numbers
 from septum.evaluation.predictions import (
     Dimensions,

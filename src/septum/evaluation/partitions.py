@@ -13,32 +13,23 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 from scipy import ndimage
 
 from septum.errors import InputError
+from septum.evaluation.contingency import (
+    Contingency,
+    Counts,
+    Ids,
+    compact,
+    contingency,
+    count_pairs,
+)
 from septum.evaluation.pixels import Bools, Numbers, check_probability, check_shapes
 
-Ids = Numbers
-"""Object ids; an array of another type is refused with InputError."""
-Counts = npt.NDArray[np.int64]
 Background = Literal["segment", "unassigned"]
 
 THRESHOLDS: tuple[float, ...] = tuple(round(0.05 * k, 2) for k in range(1, 20))
 """0.05, 0.10 … 0.95."""
-
-
-@dataclass(frozen=True)
-class Contingency:
-    """The pixels that a true object and a segment share, for each pair that shares any.
-
-    Three arrays of one length, a pair an entry, in no promised order; each pair occurs once.
-    `truth` has no 0; `segment` may.
-    """
-
-    truth: Counts
-    segment: Counts
-    count: Counts
 
 
 @dataclass(frozen=True)
@@ -50,20 +41,6 @@ class RandScore:
     """Of the pixel pairs in one segment, the share in one true object: low after merges."""
     recall: float
     """Of the pixel pairs in one true object, the share in one segment: low after splits."""
-
-
-def contingency(segmentation_S: Ids, truth_S: Ids) -> Contingency:
-    """Count shared pixels, leaving out those where the truth is 0.
-
-    Time and memory go with the pixels, not with the product of the numbers of ids, and ids may be
-    as large as they like. Raises InputError for floating or negative ids, or different shapes.
-    """
-    check_shapes([segmentation_S.shape, truth_S.shape])
-    segment_N, segment_ids = _compact(segmentation_S, "segmentation")
-    truth_N, truth_ids = _compact(truth_S, "truth")
-    pixels_N, start_G = _group(truth_N, len(truth_ids))
-    table = _count(segment_N, len(segment_ids), pixels_N, start_G)
-    return Contingency(truth_ids[table.truth], segment_ids[table.segment], table.count)
 
 
 def rand_f_score(
@@ -84,7 +61,49 @@ def rand_f_score(
     empty truth scores 1; truth with pairs against a segmentation without any has recall 0, F 0.
     Raises InputError as `contingency`.
     """
-    return _rand(contingency(segmentation_S, truth_S), background)
+    return rand_of(contingency(segmentation_S, truth_S), background)
+
+
+@dataclass(frozen=True)
+class Variation:
+    """Variation of information (Meila 2007) in bits, each 0 at best and at most log2 of the pixels.
+
+    Their sum is the variation itself, which is a metric.
+    """
+
+    split: float
+    """H(segmentation | truth): what it takes to say which part of a true object a pixel is in."""
+    merge: float
+    """H(truth | segmentation): what it takes to say which of the objects of a segment it is in."""
+
+
+def variation_of_information(segmentation_S: Ids, truth_S: Ids) -> Variation:
+    """Variation of information of two label images, restricted to the truth's foreground.
+
+    Pixels where the truth is 0 do not count; where the segmentation is 0 inside the truth's
+    foreground, that is a segment like any other. So does scikit-image's
+    `variation_of_information(truth, segmentation, ignore_labels=(0,))`, whose two results are
+    ``split`` and ``merge``. 0 and 0 for an empty truth. Raises InputError as `contingency`.
+    """
+    return variation_of(contingency(segmentation_S, truth_S))
+
+
+def variation_of(table: Contingency) -> Variation:
+    """`variation_of_information` of a table that was counted already."""
+    table = table.foreground()
+    joint = _entropy(table.count)
+    segment = _entropy(np.bincount(_rank(table.segment), weights=table.count))
+    truth = _entropy(np.bincount(_rank(table.truth), weights=table.count))
+    return Variation(split=max(joint - truth, 0.0), merge=max(joint - segment, 0.0))
+
+
+def _entropy(count_K: npt.NDArray[np.number]) -> float:
+    """Bits of a choice in proportion to the counts."""
+    total = float(count_K.sum())
+    if total == 0:
+        return 0.0
+    share_K = count_K[count_K > 0] / total
+    return float(-(share_K * np.log2(share_K)).sum())
 
 
 def rand_error(
@@ -159,17 +178,16 @@ def _rand_errors(
         truth_S = np.where(valid_S, truth_S, truth_S.dtype.type(0))
     if truth_S.dtype == bool:
         truth_S = components(truth_S.astype(bool, copy=False))
-    truth_N, truth_ids = _compact(truth_S, "truth")
-    # Sorted by true object once, an image costs one pass a threshold, however many segments.
-    pixels_N, start_G = _group(truth_N, len(truth_ids))
+    truth_N, truth_ids = compact(truth_S, "truth")
     errors = []
     for threshold in thresholds:
         object_S = probability_S > threshold
         if valid_S is not None:
             object_S &= valid_S
         segment_N = components(object_S).ravel()
-        table = _count(segment_N, int(segment_N.max(initial=0)) + 1, pixels_N, start_G)
-        errors.append(1.0 - _rand(table, background).f_score)
+        segments = int(segment_N.max(initial=0)) + 1
+        table = count_pairs(segment_N, segments, truth_N, len(truth_ids))
+        errors.append(1.0 - rand_of(table, background).f_score)
     return np.array(errors)
 
 
@@ -181,7 +199,9 @@ def _smallest(error_T: npt.NDArray[np.float64], thresholds: Sequence[float]) -> 
     return float(error_T[best]), float(thresholds[best])
 
 
-def _rand(table: Contingency, background: Background) -> RandScore:
+def rand_of(table: Contingency, background: Background = "segment") -> RandScore:
+    """`rand_f_score` of a table that was counted already."""
+    table = table.foreground()
     segment_K, count_K = table.segment, table.count
     truth_pairs = _pairs(np.bincount(_rank(table.truth), weights=count_K))
     if background == "unassigned":
@@ -204,74 +224,3 @@ def _pairs(count_K: npt.NDArray[np.number]) -> float:
 
 def _rank(id_K: Counts) -> npt.NDArray[np.intp]:
     return np.unique(id_K, return_inverse=True)[1]  # original ids may be far apart
-
-
-def _compact(ids_S: Numbers, name: str) -> tuple[npt.NDArray[np.int32], Counts]:
-    """Flat ids without large gaps, as int32, and the id that each stands for; 0 stays 0."""
-    if ids_S.dtype.kind not in "bui":
-        raise InputError(f"the {name} must have integer object ids, found {ids_S.dtype}")
-    if ids_S.size and ids_S.min() < 0:
-        raise InputError(f"object ids of the {name} must not be negative, found {ids_S.min()}")
-    high = int(ids_S.max(initial=0))
-    if high <= max(ids_S.size, 1 << 16) and high < np.iinfo(np.int32).max:
-        return ids_S.ravel().astype(np.int32, copy=False), np.arange(high + 1, dtype=np.int64)
-    known, rank_N = np.unique(ids_S.ravel(), return_inverse=True)
-    if known[0] != 0:
-        known, rank_N = np.insert(known, 0, 0), rank_N + 1
-    return rank_N.ravel().astype(np.int32), known.astype(np.int64)
-
-
-def _count(
-    segment_N: npt.NDArray[np.int32], segment_count: int, pixels_N: Counts, start_G: Counts
-) -> Contingency:
-    room = 4096
-    while True:
-        row_S = np.full(segment_count, -1, dtype=np.int64)
-        table_F = np.empty(3 * room, dtype=np.int64)
-        size = int(_tally(segment_N, pixels_N, start_G, row_S, table_F))
-        if size <= room:
-            return Contingency(*table_F.reshape(room, 3)[:size].T)
-        room = size  # the second pass fits
-
-
-@njit(cache=True)
-def _group(truth_N, truth_count):  # type: ignore[no-untyped-def]  # numba infers
-    """Counting sort: pixels of object g are pixels_N[start_G[g - 1] : start_G[g]]; none of 0."""
-    start_G = np.zeros(truth_count, np.int64)
-    for i in range(truth_N.size):
-        if truth_N[i] > 0:
-            start_G[truth_N[i]] += 1
-    for g in range(1, truth_count):
-        start_G[g] += start_G[g - 1]
-    fill_G = start_G.copy()
-    pixels_N = np.empty(start_G[-1], np.int64)
-    for i in range(truth_N.size - 1, -1, -1):
-        g = truth_N[i]
-        if g > 0:
-            fill_G[g] -= 1
-            pixels_N[fill_G[g]] = i
-    return pixels_N, start_G
-
-
-@njit(cache=True)
-def _tally(segment_N, pixels_N, start_G, row_S, table_F):  # type: ignore[no-untyped-def]
-    """Write triples (object, segment, pixels) to table_F while they fit; return how many exist.
-
-    row_S, one entry a segment and -1 at first, says where the segment's triple of the present
-    object stands: one row of the dense table at a time is in memory.
-    """
-    size = 0
-    for g in range(1, start_G.size):
-        first = size
-        for i in range(start_G[g - 1], start_G[g]):
-            s = segment_N[pixels_N[i]]
-            if row_S[s] < first:
-                row_S[s] = size
-                if 3 * size < table_F.size:
-                    table_F[3 * size] = g
-                    table_F[3 * size + 1] = s
-                    table_F[3 * size + 2] = 0
-                size += 1
-            if 3 * row_S[s] < table_F.size:
-                table_F[3 * row_S[s] + 2] += 1
-    return size

@@ -58,12 +58,8 @@ def pixel_f_error(probability_S: Numbers, truth_S: Numbers, valid_S: Bools | Non
     object_count = int(object_N.sum())
     if object_count == 0:
         return 0.0
-    order = np.argsort(probability_N)[::-1]
-    falling_N = probability_N[order]
-    # Pixels of one value pass together: F is defined only after the last of them.
-    last_K = np.append(np.flatnonzero(falling_N[1:] != falling_N[:-1]), falling_N.size - 1)
-    hits_K = np.cumsum(object_N[order])[last_K]
-    f_scores_K = 2.0 * hits_K / (last_K + 1 + object_count)
+    hits_K, chosen_K = _hits_by_threshold(probability_N, object_N)
+    f_scores_K = 2.0 * hits_K / (chosen_K + object_count)
     return float(1.0 - f_scores_K.max())
 
 
@@ -85,6 +81,40 @@ def iou(mask_S: Numbers, truth_S: Numbers, valid_S: Bools | None = None) -> floa
     common, mask_count, truth_count = _overlap(mask_S, truth_S, valid_S)
     union = mask_count + truth_count - common
     return common / union if union else 1.0
+
+
+def precision_recall(
+    mask_S: Numbers, truth_S: Numbers, valid_S: Bools | None = None
+) -> tuple[float, float]:
+    """Share of the mask that is object, and share of the object that is mask; each in [0, 1].
+
+    Objects are the pixels that are not 0. Precision is 1 for an empty mask, recall for an empty
+    truth: nothing was said wrongly, nothing was to be found. Raises InputError for other shapes.
+    """
+    common, mask_count, truth_count = _overlap(mask_S, truth_S, valid_S)
+    precision = common / mask_count if mask_count else 1.0
+    return precision, common / truth_count if truth_count else 1.0
+
+
+def map_average_precision(
+    probability_S: Numbers, truth_S: Numbers, valid_S: Bools | None = None
+) -> float:
+    """Area under precision against recall of the object's pixels, over all thresholds, in [0, 1].
+
+    Σ (R_k − R_{k−1}) P_k, where the k-th threshold is the k-th largest distinct value: what
+    scikit-learn's `average_precision_score` is, not interpolated. 1 for a truth without object.
+    (The AP of objects is `septum.evaluation.objects.average_precision`.) Raises InputError as
+    `pixel_error`.
+    """
+    probability_N, truth_N = _counted(probability_S, truth_S, valid_S)
+    check_probability(probability_N)
+    object_N = truth_N != 0
+    object_count = int(object_N.sum())
+    if object_count == 0:
+        return 1.0
+    hits_K, chosen_K = _hits_by_threshold(probability_N, object_N)
+    recalls_K = np.diff(hits_K, prepend=0) / object_count
+    return float((recalls_K * hits_K / chosen_K).sum())
 
 
 def class_iou(
@@ -153,6 +183,17 @@ def _counted(
         return prediction_S.ravel(), truth_S.ravel()
     check_shapes([prediction_S.shape, truth_S.shape, valid_S.shape])
     return prediction_S[valid_S], truth_S[valid_S]
+
+
+def _hits_by_threshold(
+    probability_N: Numbers, object_N: Bools
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """For each distinct value, largest first: object pixels of that value or more, and pixels."""
+    order = np.argsort(probability_N)[::-1]
+    falling_N = probability_N[order]
+    # Pixels of one value pass together: a threshold lies only after the last of them.
+    last_K = np.append(np.flatnonzero(falling_N[1:] != falling_N[:-1]), falling_N.size - 1)
+    return np.cumsum(object_N[order])[last_K], last_K + 1
 
 
 def _overlap(mask_S: Numbers, truth_S: Numbers, valid_S: Bools | None) -> tuple[int, int, int]:

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from septum.errors import InputError
-from septum.evaluation.partitions import THRESHOLDS, Ids, rand_error
+from septum.evaluation.contingency import Ids
+from septum.evaluation.partitions import THRESHOLDS, rand_error
 from septum.evaluation.pixels import (
     Bools,
     Numbers,
