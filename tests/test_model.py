@@ -22,7 +22,8 @@ from septum.recipe import Network, Recipe, Training
 
 def random_model(seed=0, **network):
     torch.manual_seed(seed)
-    section = Network(**({"width": 3, "depth": 2, "normalization": "batch"} | network))
+    unet = {"width": 3, "depth": 2, "normalization": "batch"}
+    section = Network(**(network if "architecture" in network else unet | network))
     network = build_network(section, 2, 3)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
@@ -52,6 +53,36 @@ def test_a_loaded_model_computes_the_same_and_says_the_same(tmp_path, dimensions
         if field.name != "network":
             assert getattr(loaded, field.name) == getattr(model, field.name), field.name
     assert loaded.classes == 3
+
+
+@pytest.mark.parametrize(
+    ("network", "extent"),
+    [
+        ({"architecture": "fcn-8s", "width": 2}, 64),
+        ({"architecture": "sliding-window", "width": 3}, 99),
+        ({"architecture": "sliding-window", "width": 3, "patch": 65}, 65),
+    ],
+)
+def test_a_loaded_baseline_computes_the_same(tmp_path, network, extent):
+    model = random_model(**network)
+    save_model(tmp_path / "m.safetensors", model)
+    loaded = load_model(tmp_path / "m.safetensors")
+    image = torch.randn(1, 2, extent, extent)
+    assert type(loaded.network) is type(model.network)
+    assert torch.equal(loaded.network(image), model.network(image))
+    assert loaded.recipe == model.recipe
+
+
+def test_a_model_from_before_there_were_architectures_is_a_unet(saved):
+    def forget(header):
+        for key in ("architecture", "patch"):
+            del header["recipe"]["network"][key]
+        return header
+
+    image = torch.randn(1, 2, 60, 60)
+    expected = load_model(saved).network(image)
+    rewrite(saved, forget)
+    assert torch.equal(load_model(saved).network(image), expected)
 
 
 def test_a_network_in_channels_last_order_is_saved_and_loaded_unchanged(tmp_path):

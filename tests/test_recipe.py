@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 
 import pytest
@@ -10,12 +11,14 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from septum.errors import RecipeError
-from septum.geometry import unet_footprint
-from septum.recipe import Recipe, build_recipe, dump_recipe, load_recipe, recipe_names
+from septum.model import network_footprint
+from septum.recipe import Network, Recipe, build_recipe, dump_recipe, load_recipe, recipe_names
 
 
 def test_the_recipes_that_come_along_are_these():
-    assert recipe_names() == ["blog-2018", "default", "paper-2015", "quick"]
+    assert recipe_names() == [
+        *("blog-2018", "default", "fcn-8s", "paper-2015", "quick", "sliding-window")
+    ]
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -26,8 +29,7 @@ def test_a_packaged_recipe_loads_under_its_own_name(name):
 @pytest.mark.parametrize("name", recipe_names())
 def test_a_packaged_recipe_trains_on_tiles_that_its_network_takes(name):
     recipe = load_recipe(name)
-    network = recipe.network
-    unet_footprint(network.depth, network.padding, network.up).check(recipe.training.tile)
+    network_footprint(recipe.network).check(recipe.training.tile)
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -109,6 +111,82 @@ def test_the_blogs_recipe_is_what_the_blog_says():
     assert (training.learning_rate, training.momentum, training.weight_decay) == (0.01, 0.99, 5e-4)
     assert (training.epochs, training.step_epochs, training.step_factor) == (60, 30, 0.1)
     assert (training.batch, training.tile, recipe.validation.last) == (1, 512, 2)
+
+
+def test_the_baselines_recipes_are_what_was_published():
+    fcn, window = load_recipe("fcn-8s").network, load_recipe("sliding-window").network
+    assert (fcn.architecture, fcn.width, fcn.dropout) == ("fcn-8s", 64, 0.5)
+    assert (window.architecture, window.width, window.patch) == ("sliding-window", 48, 95)
+    assert window.dropout == 0
+    assert load_recipe("sliding-window").training.tile == window.patch
+    for name in ("fcn-8s", "sliding-window"):
+        loss = load_recipe(name).loss
+        assert (loss.kind, loss.border_weight) == ("cross_entropy", 0)
+
+
+@pytest.mark.parametrize("architecture", ["fcn-8s", "sliding-window"])
+def test_what_is_left_out_is_as_the_architecture_has_it(tmp_path, architecture):
+    """In Python, and in a recipe of one's own without a base."""
+    published = load_recipe(architecture).network
+    assert Network(architecture=architecture) == published
+    file = tmp_path / "mine.toml"
+    file.write_text(f'base = "complete"\n[network]\narchitecture = "{architecture}"\n')
+    assert load_recipe(str(file)).network == published
+    file.write_text(dump_recipe(load_recipe(str(file))))
+    assert load_recipe(str(file)).network == published
+
+
+def test_a_recipe_from_before_there_were_architectures_is_of_a_unet():
+    tree = load_recipe("paper-2015").model_dump()
+    for key in ("architecture", "patch"):
+        del tree["network"][key]
+    assert build_recipe(tree) == load_recipe("paper-2015")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "change", "mended"),
+    [
+        ("quick", "network.patch=65", "network.patch=95, or begin with --recipe sliding-window"),
+        ("fcn-8s", "network.dimensions=3", "network.dimensions=2, or begin with --recipe fcn-8s"),
+        ("fcn-8s", "network.depth=4", "network.depth=5"),
+        ("fcn-8s", "network.padding=valid", "network.padding=same"),
+        ("fcn-8s", "network.normalization=batch", "network.normalization=none"),
+        ("fcn-8s", "network.up=convolution", "network.up=linear"),
+        ("fcn-8s", "network.patch=65", "network.patch=95"),
+        ("sliding-window", "network.dimensions=3", "network.dimensions=2"),
+        ("sliding-window", "network.depth=5", "network.depth=4"),
+        ("sliding-window", "network.padding=same", "network.padding=valid"),
+        ("sliding-window", "network.normalization=batch", "network.normalization=none"),
+        ("sliding-window", "network.up=linear", "network.up=convolution"),
+    ],
+)
+def test_what_an_architecture_does_not_have_is_refused_with_what_it_has(recipe, change, mended):
+    key, value = change.removeprefix("network.").split("=")
+    with pytest.raises(RecipeError, match=rf"{key} = '?{value}'? cannot be had") as refused:
+        load_recipe(recipe, [change])
+    assert f"--set {mended}" in str(refused.value)
+    assert "\n" not in str(refused.value)
+    setting = re.search(r"--set (network\.\w+=\w+)", str(refused.value))
+    assert load_recipe(recipe, [change, setting[1]]) == load_recipe(recipe)
+
+
+def test_another_architecture_in_a_recipe_of_a_unet_names_all_that_does_not_fit():
+    with pytest.raises(RecipeError) as refused:
+        load_recipe("quick", ["network.architecture=fcn-8s"])
+    settings = re.findall(r"--set (\S+?),? ", str(refused.value) + " ")
+    assert "or begin with --recipe fcn-8s" in str(refused.value)
+    mended = load_recipe("quick", ["network.architecture=fcn-8s", *settings])
+    assert mended.network.architecture == "fcn-8s"
+    with pytest.raises(RecipeError, match=r"network\.architecture.*given: 'vgg'"):
+        load_recipe("quick", ["network.architecture=vgg"])
+
+
+def test_width_dropout_and_patch_can_be_chosen():
+    changes = ["network.width=2", "network.dropout=0.25"]
+    assert load_recipe("fcn-8s", changes).network.dropout == 0.25
+    window = load_recipe("sliding-window", [*changes, "network.patch=65"]).network
+    assert (window.width, window.dropout, window.patch) == (2, 0.25, 65)
+    assert network_footprint(window).minimum == 65
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,25 @@ from safetensors.torch import save
 from septum.annotation.labels import LabelMeaning
 from septum.atomic_file import replace_file
 from septum.errors import ModelFileError, RecipeError
+from septum.geometry import Footprint
 from septum.images.intensity_range import IntensityRange
+from septum.network.fcn import FCN8s
+from septum.network.sliding_window import SlidingWindow
 from septum.network.unet import UNet
 from septum.recipe import Network, Recipe, build_recipe
 
 FORMAT_VERSION = 1
 _KEY = "septum"
+
+AnyNetwork = UNet | FCN8s | SlidingWindow
+"""What a recipe may ask for. All have ``section``, ``footprint``, ``dimensions``, ``dropout``,
+``score``, the layers that give the logits, and ``widest``, the channels of their widest maps with
+as many pixels as the input."""
+_NETWORKS: dict[str, type[AnyNetwork]] = {
+    "unet": UNet,
+    "fcn-8s": FCN8s,
+    "sliding-window": SlidingWindow,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +46,7 @@ class Model:
     images, if known; ``provenance``: where it comes from (versions, data, steps), JSON values.
     """
 
-    network: UNet
+    network: AnyNetwork
     recipe: Recipe
     meaning: LabelMeaning
     intensity: IntensityRange
@@ -52,14 +65,20 @@ class Model:
         return dataclasses.replace(self, **changes)
 
 
-def build_network(section: Network, channels: int, classes: int) -> UNet:
+def build_network(section: Network, channels: int, classes: int) -> AnyNetwork:
     """The network that a recipe describes; raises RecipeError if it cannot tell the classes."""
     if section.head == "sigmoid" and classes != 2:
         raise RecipeError(
             f"network.head = 'sigmoid' has one output for two classes, the labels have {classes}; "
             "use --set network.head=softmax"
         )
-    return UNet(section, channels, classes)
+    return _NETWORKS[section.architecture](section, channels, classes)
+
+
+def network_footprint(section: Network) -> Footprint:
+    """The footprint of the network that a recipe describes, whatever it is to learn."""
+    with torch.device("meta"):  # its weights would have no numbers
+        return build_network(section, 1, 2).footprint
 
 
 def save_model(path: Path, model: Model) -> None:

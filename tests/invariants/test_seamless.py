@@ -15,8 +15,7 @@ from torch import nn
 from septum.annotation.labels import LabelMeaning
 from septum.geometry import unet_footprint
 from septum.images.intensity_range import IntensityRange
-from septum.model import Model
-from septum.network.unet import UNet
+from septum.model import Model, build_network
 from septum.prediction.overlap_tile import Predictor, predict_probabilities, prepare
 from septum.prediction.predictor import sigmoid_probabilities, softmax_probabilities
 from septum.recipe import Network, Recipe, Training
@@ -26,22 +25,37 @@ PLANES = list(
     itertools.product((2,), (1, 2, 3, 4, 5), ("valid", "same"), ("convolution", "linear"))
 )
 VOLUMES = list(itertools.product((3,), (1, 2), ("valid", "same"), ("convolution", "linear")))
+FCN = {"architecture": "fcn-8s", "normalization": "none"}
+PATCH_95 = {"architecture": "sliding-window", "normalization": "none"}
+PATCH_65 = PATCH_95 | {"patch": 65}
 
 
 def random_model(seed=0, **values):
-    """A U-Net as after some training: statistics of its own, features alive, logits near 1."""
+    """A network as after some training: statistics of its own, features alive, logits near 1."""
     torch.manual_seed(seed)
     section = Network(**({"width": 2, "dropout": 0.0, "normalization": "batch"} | values))
-    network = UNet(section, 1, 2)
+    network = build_network(section, 1, 2)
     norms = [module for module in network.modules() if hasattr(module, "running_var")]
     for module in norms:
         module.momentum = 1.0
         nn.init.uniform_(module.weight, 0.7, 1.4)
         nn.init.normal_(module.bias, 0.3, 0.3)
-    extents = (network.footprint.extent_for_core(1),) * section.dimensions
+    footprint, unet = network.footprint, section.architecture == "unet"
+    extents = (footprint.extent_for_core(1 if unet else 96),) * section.dimensions
     with torch.no_grad():
         logits = network.train()(torch.randn(1, 1, *extents))
-        network.score.weight /= (logits[:, 1] - logits[:, 0]).std()
+        if not unet and not footprint.shrink:  # the border of zeros stands out of the rest
+            logits = logits[
+                :, :, footprint.lead : -footprint.lead, footprint.lead : -footprint.lead
+            ]
+        odds = logits[:, 1] - logits[:, 0]
+        layers = [
+            part for part in network.score.modules() if isinstance(part, nn.Conv2d | nn.Conv3d)
+        ]
+        for layer in layers:
+            layer.weight /= odds.std()
+        if not unet:
+            layers[-1].bias[1] -= odds.mean() / odds.std()
     for module in norms:
         module.running_mean += 0.1 * torch.randn_like(module.running_mean)
         module.running_var *= 0.8 + 0.4 * torch.rand_like(module.running_var)
@@ -98,6 +112,28 @@ def test_images_down_to_one_pixel_are_predicted_as_their_mirrored_continuation(p
     np.testing.assert_allclose(predict(model, image), expected, **TOLERANCE)
 
 
+@pytest.mark.parametrize(
+    ("values", "extents", "more"),
+    [
+        *((FCN, extents, (0, 2, 5)) for extents in ((43, 70), (1, 1), (1, 9), (64, 129))),
+        *((PATCH_95, extents, (0, 3, 40)) for extents in ((14, 9), (1, 1), (1, 9))),
+        (PATCH_95, (60, 33), (15, 40)),
+        *((PATCH_65, extents, (0, 3, 40)) for extents in ((14, 9), (2, 3))),
+    ],
+)
+def test_tiled_prediction_of_the_baselines_equals_whole_image_prediction(values, extents, more):
+    model = random_model(**values)
+    footprint = model.network.footprint
+    image = random_image(extents)
+    expected = whole_image_by_hand(model, image)
+    assert math.prod(extents) < 100 or expected[1].std() > 0.05
+    least = footprint.extent_for_core(1)
+    for step in more:
+        found = predict(model, image, least + step * footprint.stride)
+        np.testing.assert_allclose(found, expected, **TOLERANCE)
+    np.testing.assert_allclose(predict(model, image), expected, **TOLERANCE)
+
+
 @settings(max_examples=15)
 @given(
     st.integers(1, 2),
@@ -131,14 +167,21 @@ SYMMETRIES = {
 
 
 @pytest.mark.parametrize(
-    ("padding", "up"), [("valid", "convolution"), ("valid", "linear"), ("same", "convolution")]
+    "values",
+    [
+        {"depth": 3, "padding": "valid", "up": "convolution"},
+        {"depth": 3, "padding": "valid", "up": "linear"},
+        {"depth": 3, "padding": "same", "up": "convolution"},
+        *(FCN, PATCH_95, PATCH_65),
+    ],
 )
-def test_the_mean_of_8_orientations_turns_with_the_image(padding, up):
-    model = random_model(4, depth=3, padding=padding, up=up)
+def test_the_mean_of_8_orientations_turns_with_the_image(values):
+    model = random_model(4, **values)
     footprint = model.network.footprint
     # A mirrored image meets the same pooling windows if it ends on their grid as it begins.
     rest = (footprint.remainder - footprint.shrink) % footprint.stride
-    image = random_image((3 * footprint.stride + rest, 5 * footprint.stride + rest))
+    unit = max(footprint.stride, 8)
+    image = random_image((3 * unit + rest, 5 * unit + rest))
     expected = predict(model, image, orientations=8)
     plain = predict(model, image)
     assert np.abs(expected - plain).max() > 0.01
@@ -150,19 +193,20 @@ def test_the_mean_of_8_orientations_turns_with_the_image(padding, up):
 
 
 @pytest.mark.parametrize(
-    ("dimensions", "padding", "up"),
+    ("values", "extents"),
     [
-        (2, "valid", "convolution"),
-        (2, "valid", "linear"),
-        (2, "same", "convolution"),
-        (2, "same", "linear"),
-        (3, "valid", "convolution"),
-        (3, "same", "convolution"),
+        *(
+            ({"depth": 2, "padding": padding, "up": up}, (23, 13))
+            for padding in ("valid", "same")
+            for up in ("convolution", "linear")
+        ),
+        ({"dimensions": 3, "depth": 1, "padding": "valid"}, (3, 5, 4)),
+        ({"dimensions": 3, "depth": 1, "padding": "same"}, (3, 5, 4)),
+        *((FCN, (35, 13)), (PATCH_95, (7, 5)), (PATCH_65, (7, 5))),
     ],
 )
-def test_tiles_have_no_effect_on_the_mean_of_8_orientations(dimensions, padding, up):
-    depth, extents = (2, (23, 13)) if dimensions == 2 else (1, (3, 5, 4))
-    model = random_model(5, dimensions=dimensions, depth=depth, padding=padding, up=up)
+def test_tiles_have_no_effect_on_the_mean_of_8_orientations(values, extents):
+    model = random_model(5, **values)
     image = random_image(extents)
     footprint = model.network.footprint
     whole = predict(model, image, footprint.extent_for_core(max(extents)), orientations=8)

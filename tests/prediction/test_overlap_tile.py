@@ -29,7 +29,8 @@ from septum.recipe import Network, Prediction, Recipe, Training
 
 def model(channels=1, classes=2, prediction=None, **network):
     torch.manual_seed(0)
-    section = Network(**({"width": 2, "depth": 1, "dropout": 0.5} | network))
+    unet = {"width": 2, "depth": 1, "dropout": 0.5}
+    section = Network(**(network if "architecture" in network else unet | network))
     recipe = Recipe(
         network=section,
         prediction=prediction or Prediction(),
@@ -212,11 +213,22 @@ def test_forked_processes_do_not_write_into_each_others_memory():
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("padding", ["same", "valid"])
-@pytest.mark.parametrize("up", ["linear", "convolution"])
-def test_every_bit_is_the_same_for_any_number_of_threads(precision, padding, up):
+@pytest.mark.parametrize(
+    "network",
+    [
+        *(
+            {"width": 16, "depth": 3, "padding": padding, "up": up}
+            for padding in ("same", "valid")
+            for up in ("linear", "convolution")
+        ),
+        {"architecture": "fcn-8s", "width": 8},
+        {"architecture": "sliding-window", "width": 24},
+        {"architecture": "sliding-window", "width": 24, "patch": 65},
+    ],
+)
+def test_every_bit_is_the_same_for_any_number_of_threads(precision, network):
     torch.manual_seed(0)
-    trained = model(width=16, depth=3, padding=padding, up=up)
+    trained = model(**network)
     predictor = prepare(trained, precision=precision)
     image_CYX = np.random.default_rng(0).normal(100, 30, (1, 301, 277)).astype(np.float32)
     before, found = torch.get_num_threads(), []

@@ -1,1 +1,1 @@
-"""Networks: the U-Net of the paper and, later, the systems it is compared with."""
+"""Networks: the U-Net of the paper, and the two systems that it is compared with."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 
 import torch
 from torch import Tensor, nn
 
-from septum.network.unet import Raise, UNet
+from septum.network.unet import UNet
 
 
 class ConvolutionReLU(nn.Module):
@@ -64,12 +65,12 @@ class Pointwise(nn.Module):
         return found.movedim(-1, 1)
 
 
-def order_sums(network: UNet) -> UNet:
+def order_sums(network: nn.Module) -> None:
     """Make what is computed on a processor independent of the number of threads, in place."""
-    for raise_ in network.raise_:
-        if isinstance(raise_, Raise) and isinstance(raise_.convolve, nn.Conv2d | nn.Conv3d):
-            raise_.convolve = Pointwise(raise_.convolve)
-    return network
+    for module in list(network.modules()):
+        for name, layer in list(module.named_children()):
+            if isinstance(layer, nn.Conv2d | nn.Conv3d) and math.prod(layer.kernel_size) == 1:
+                module.register_module(name, Pointwise(layer))
 
 
 def _works(layer: nn.Conv2d | nn.Conv3d) -> bool:

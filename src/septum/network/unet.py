@@ -27,7 +27,8 @@ class UNet(nn.Module):
     With ``section.padding == "valid"`` the output is smaller than the input by
     ``footprint.shrink`` pixels an axis (572 → 388 at depth 4), otherwise it has the input's
     extents. Legal extents are those of ``footprint``. ``head == "sigmoid"`` has one output
-    channel, the logit of class 1, and needs ``classes == 2``.
+    channel, the logit of class 1, and needs ``classes == 2``. ``widest``: channels of the maps with
+    as many pixels as the input.
     """
 
     def __init__(self, section: Network, input_channels: int, classes: int) -> None:
@@ -36,6 +37,7 @@ class UNet(nn.Module):
         self.section = section
         self.footprint: Footprint = unet_footprint(section.depth, section.padding, section.up)
         self.dimensions: int = section.dimensions
+        self.widest: int = section.width
         widths = [section.width << level for level in range(section.depth + 1)]
         outputs = 1 if section.head == "sigmoid" else classes
 
@@ -151,12 +153,13 @@ def crop_centre(features: Tensor, extents: Any) -> Tensor:
     return features
 
 
-def initialize(network: nn.Module) -> None:
-    """Gaussian weights with standard deviation sqrt(2 / N), N the incoming nodes of one neuron.
+def initialize(network: nn.Module, gain: float = 2.0) -> None:
+    """Gaussian weights with standard deviation sqrt(gain / N), N the incoming nodes of one neuron.
 
-    (He et al. 2015, as in section 3 of the paper; N = 576 for a 3 × 3 convolution on 64
-    channels.) A pixel of an up-convolution with stride = width gets one weight per channel, so
-    there N is the number of channels alone. Biases start at 0.
+    (Gain 2 before a ReLU, He et al. 2015, as in section 3 of the paper; N = 576 for a 3 × 3
+    convolution on 64 channels. Gain 1 before tanh, LeCun et al. 1998.) A pixel of an
+    up-convolution with stride = width gets one weight per channel, so there N is the number of
+    channels alone. Biases start at 0.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Conv3d):
@@ -165,7 +168,7 @@ def initialize(network: nn.Module) -> None:
             incoming = module.in_channels
         else:
             continue
-        nn.init.normal_(module.weight, 0.0, math.sqrt(2 / incoming))
+        nn.init.normal_(module.weight, 0.0, math.sqrt(gain / incoming))
         if module.bias is not None:
             nn.init.zeros_(module.bias)
 

@@ -85,24 +85,28 @@ def prepare(
     recipe = model.recipe
     device = torch.device(device)
     dtype = choose_dtype(precision or recipe.training.precision, device)
-    network: UNet = fold_batch_norm(copy.deepcopy(model.network)).requires_grad_(False)
+    network = copy.deepcopy(model.network).eval()
+    if isinstance(network, UNet):
+        fold_batch_norm(network)
+    network.requires_grad_(False)
     footprint = network.footprint
     extent = recipe.prediction.tile if tile is None and memory is None else tile
     if extent:
         footprint.check_tile(extent, "prediction.tile" if tile is None else "tile")
     else:
         budget = tile_budget(device) if memory is None else memory
-        extent = default_tile(
-            recipe.network.width, recipe.network.dimensions, footprint, dtype, budget
-        )
+        extent = default_tile(network.widest, network.dimensions, footprint, dtype, budget)
     network.to(device=device, dtype=dtype, memory_format=channels_last(network.dimensions))  # type: ignore[call-overload]
     network.score.float()
     finish = sigmoid_probabilities if recipe.network.head == "sigmoid" else softmax_probabilities
+    fastest: torch.nn.Module = network
+    if device.type == "cpu":
+        order_sums(network)
+        if isinstance(network, UNet):
+            # A processor's cache is small, its memory is shared; a GPU wants large pieces of work.
+            fastest = StripUNet(fuse_relu(network), finish=finish)
     return Predictor(
-        # A processor's cache is small, its memory is shared; a GPU wants large pieces of work.
-        network=StripUNet(order_sums(fuse_relu(network)), finish=finish)
-        if device.type == "cpu"
-        else network,
+        network=fastest,
         footprint=footprint,
         intensity=model.intensity,
         classes=model.classes,
@@ -147,8 +151,8 @@ def default_tile(
     """The largest legal tile whose activations stay near ``budget`` bytes.
 
     Large tiles waste less on context; beyond some size that gain is gone and only memory is left.
-    The first level dominates: about four maps of ``width`` channels are alive at once. No map has
-    2³¹ values or more, for which cuDNN is slow or lacks kernels.
+    The maps with as many pixels as the tile dominate: of the widest, of ``width`` channels, about
+    four are alive at once. No map has 2³¹ values or more, for which cuDNN is slow or lacks kernels.
     """
     pixels = min(budget / (4 * width * dtype.itemsize), MOST_VALUES / (2 * width))
     extent = math.floor(pixels ** (1 / dimensions))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -86,12 +86,30 @@ class Augment(Section):
     """Gaussian noise: its standard deviation is drawn from 0 up to this, in those of the image."""
 
 
-class Network(Section):
-    """A U-Net. The defaults are figure 1 of Ronneberger et al. 2015."""
+_ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "unet": {"patch": 95},
+    "fcn-8s": {
+        **{"dimensions": 2, "depth": 5, "padding": "same", "normalization": "none"},
+        **{"up": "linear", "patch": 95},
+    },
+    "sliding-window": {
+        **{"dimensions": 2, "depth": 4, "padding": "valid", "normalization": "none"},
+        **{"up": "convolution", "width": 48, "dropout": 0.0},
+    },
+}
+"""What each has where the recipe says nothing, and but for `width` and `dropout` has always."""
 
+
+class Network(Section):
+    """Which network, and how large. The defaults are figure 1 of Ronneberger et al. 2015."""
+
+    architecture: Literal["unet", "fcn-8s", "sliding-window"] = "unet"
+    """`fcn-8s` (Long et al. 2015) and `sliding-window` (Ciresan et al. 2012) are baselines: 2D, and
+    only `width`, `dropout`, `head` and, of the latter, `patch` can be chosen."""
     dimensions: Literal[2, 3] = 2
     width: Positive = 64
-    """Channels of the first level; each level below has twice as many."""
+    """Channels of the first level; each level below has twice as many (`sliding-window`: as many).
+    """
     depth: Annotated[int, Field(ge=1, le=8)] = 4
     """Number of poolings."""
     padding: Literal["valid", "same"] = "valid"
@@ -104,6 +122,31 @@ class Network(Section):
     """After the two deepest levels of the contracting path, in training only."""
     head: Literal["softmax", "sigmoid"] = "softmax"
     """`softmax`: one output channel a class; `sigmoid`: one channel, the object's probability."""
+    patch: Literal[95, 65] = 95
+    """Of `sliding-window`: pixels an axis of what a pixel's class is told by. Train on tiles of as
+    many (`training.tile`)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_its_architecture_is(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        return {**_ARCHITECTURES.get(str(given.get("architecture", "unet")), {}), **given}
+
+    @model_validator(mode="after")
+    def _architecture_has_what_is_asked(self) -> Network:
+        name, own = self.architecture, _ARCHITECTURES[self.architecture]
+        fixed = {key: own[key] for key in own if key not in ("width", "dropout")}
+        wrong = [key for key in fixed if getattr(self, key) != fixed[key]]
+        if wrong:
+            asked = ", ".join(f"{key} = {getattr(self, key)!r}" for key in wrong)
+            mended = " ".join(f"--set network.{key}={fixed[key]}" for key in wrong)
+            recipe = "sliding-window" if name == "unet" else name
+            raise ValueError(
+                f"{asked} cannot be had with architecture = {name!r}; {mended}, or begin with "
+                f"--recipe {recipe}"
+            )
+        return self
 
 
 class Loss(Section):

@@ -12,8 +12,7 @@ from septum.devices import choose_device
 from septum.errors import InputError, RunFolderError
 from septum.evaluation.files import truth_maps
 from septum.evaluation.scores import score_image
-from septum.geometry import unet_footprint
-from septum.model import Model, load_model
+from septum.model import Model, load_model, network_footprint
 from septum.prediction.overlap_tile import predict_mask, predict_probabilities, prepare
 from septum.recipe import Recipe
 from septum.training.data import Data, load_data
@@ -173,9 +172,7 @@ def _sampler(data: Data | None, recipe: Recipe) -> Sampler | None:
     """The sampler of the run: it draws what the network saw."""
     if data is None:
         return None
-    section = recipe.network
-    footprint = unet_footprint(section.depth, section.padding, section.up)
-    return build_sampler(data, recipe, footprint)
+    return build_sampler(data, recipe, network_footprint(recipe.network))
 
 
 def _examine(model: Model, data: Data, notes: list[str]) -> list[Examined]:

@@ -15,9 +15,8 @@ from septum import __version__
 from septum.devices import Ranks, channels_last, choose_dtype, describe_machine
 from septum.errors import RecipeError, RunFolderError
 from septum.memory import peak_memory
-from septum.model import Model, build_network, load_model
+from septum.model import AnyNetwork, Model, build_network, load_model
 from septum.network.batch_norm import share_batch_norm
-from septum.network.unet import UNet
 from septum.prediction.overlap_tile import prepare
 from septum.recipe import Recipe
 from septum.training.data import Data
@@ -54,7 +53,7 @@ class Job:
         network = build_network(recipe.network, data.channels, data.meaning.class_count)
         network.footprint.check(section.tile, "training.tile")
         self._check_batch_norm(network)
-        self.network: UNet = network.to(
+        self.network: AnyNetwork = network.to(
             device=device, memory_format=channels_last(recipe.network.dimensions)
         )  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network) if section.weight_average else None
@@ -109,7 +108,7 @@ class Job:
             f"{str(self.dtype).removeprefix('torch.')} on {self.device}; {begin}",
         ]
 
-    def _check_batch_norm(self, network: UNet) -> None:
+    def _check_batch_norm(self, network: AnyNetwork) -> None:
         """Refuse tiles of which a single pixel arrives at the bottom: it has no variance."""
         footprint, tile = network.footprint, self.recipe.training.tile
         if self.recipe.network.normalization == "batch" and tile == footprint.minimum:
