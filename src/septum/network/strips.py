@@ -33,7 +33,7 @@ computed twice."""
 SCORED = 1 << 15
 """Pixels whose classes are scored at a time: what is made of them stays in the cache."""
 LAST = "last"
-LEVELS = 3
+LEVELS = 4
 """So many levels, from the first, go in strips; the maps of the others are small."""
 
 

@@ -64,7 +64,7 @@ def begin(
             if not options.keep_going:
                 raise _located(error, image) from None
     if options.keep_going and image is stored:
-        image = tolerate(image, float(np.mean(predictor.intensity.offset)))
+        image = tolerate(image, predictor.intensity.offset)
     threshold = model.threshold if options.threshold is None else options.threshold
     separation, changed = choose_separation(options, model), None
     if options.rescale:
@@ -94,7 +94,7 @@ def begin(
 
 def _located(error: ImageFileError, image: StoredImage) -> ImageFileError:
     """``error`` with the regions of a small image that it is about."""
-    tolerated = tolerate(image, 0)
+    tolerated = tolerate(image, (0,) * image.channels)
     with suppress(ImageFileError):
         tolerated.read()
     found = describe_damage(tolerated)
