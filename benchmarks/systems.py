@@ -8,8 +8,8 @@
 Slices 0–27 train and 28–29 are scored; with --fold, four fifths train and the others are scored.
 Resumable: the same command goes on with a run that was interrupted, and only scores one that has
 ended. The result goes to docs/results/systems-NAME[-seedS][-foldK].json; docs/systems.md shows them
-all. --minutes is the time for training; without it the recipe's own steps are done, which takes
-hours on a processor. The data is looked for in $SEPTUM_DATA (default ../shared/data).
+all. --minutes is the time for training, or --steps; without them the recipe's own steps are done,
+which takes hours on a processor. The data is looked for in $SEPTUM_DATA (default ../shared/data).
 """
 
 from __future__ import annotations
@@ -68,6 +68,7 @@ def main() -> None:
     parser.add_argument("system", nargs="?", choices=SYSTEMS)
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the runs")
     parser.add_argument("--minutes", type=float)
+    parser.add_argument("--steps", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--fold", type=int, choices=range(FOLDS))
     parser.add_argument("--list", action="store_true")
@@ -96,6 +97,8 @@ def train_system(system: System, run: RunFolder, arguments: argparse.Namespace) 
             split = ["validation.last=0", f"validation.folds={FOLDS}"]
             split += [f"validation.fold={arguments.fold}"]
         changes = [*split, f"training.seed={arguments.seed}", *system.changes]
+        if arguments.steps is not None:
+            changes.append(f"training.steps={arguments.steps}")
         recipe = load_recipe(system.recipe, changes)
         hours = None if arguments.minutes is None else arguments.minutes / 60
     train(DATA, run.path, recipe, resume=resume, hours=hours)
@@ -106,6 +109,8 @@ def command(arguments: argparse.Namespace) -> str:
     words = ["python benchmarks/systems.py", arguments.system]
     if arguments.minutes is not None:
         words.append(f"--minutes {arguments.minutes:g}")
+    if arguments.steps is not None:
+        words.append(f"--steps {arguments.steps}")
     if arguments.seed:
         words.append(f"--seed {arguments.seed}")
     if arguments.fold is not None:
