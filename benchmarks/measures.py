@@ -25,9 +25,10 @@ from scipy import ndimage
 
 from em_slices import DATA
 from results import print_tables, versions, write_result
+from septum.evaluation.components import components
 from septum.evaluation.contingency import contingency
 from septum.evaluation.objects import average_precision, detection, match_objects, seg
-from septum.evaluation.partitions import components, rand_of, variation_of
+from septum.evaluation.partitions import rand_of, variation_of
 from septum.evaluation.pixels import map_average_precision
 from septum.evaluation.thinning import mean_thinned_scores
 from septum.evaluation.warping import warp

@@ -13,9 +13,9 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from septum.errors import InputError
+from septum.evaluation.components import components
 from septum.evaluation.contingency import (
     Contingency,
     Counts,
@@ -155,12 +155,6 @@ def best_threshold(
     ]
     error, threshold = _smallest(np.mean(errors_NT, axis=0), thresholds)
     return threshold, error
-
-
-def components(object_S: Bools) -> npt.NDArray[np.int32]:
-    """Ids 1, 2, … of the connected components by faces (4 neighbours in 2D, 6 in 3D); 0 outside."""
-    ids_S, _ = ndimage.label(object_S)
-    return np.asarray(ids_S, dtype=np.int32)
 
 
 def _rand_errors(

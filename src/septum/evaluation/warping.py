@@ -15,13 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from numba import njit
-from scipy import ndimage
 
 from septum.errors import InputError
+from septum.evaluation.components import components, padded_components
 from septum.evaluation.pixels import Bools, Numbers, check_probability, check_shapes
 from septum.evaluation.thinning import THIN_THRESHOLDS
 
-EIGHT = np.ones((3, 3), dtype=bool)
 RING = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1))
 """The neighbours of a pixel, one after the other around it; those at its sides are odd."""
 
@@ -132,14 +131,15 @@ def _carry_out(
     For each piece: how many objects (parts of the background, where it is removed) it meets, and
     by how much it changes Euler's number.
     """
-    pieces_YX, count = ndimage.label(change_YX, None if adds else EIGHT)
+    inside = (slice(1, -1),) * 2  # of a rim that is there already, for neighbours
+    pieces_YX, count = padded_components(change_YX[inside], corners=not adds)
     pieces_N = pieces_YX.reshape(-1)
     pixels_K = np.flatnonzero(pieces_N)
     order = np.argsort(pieces_N[pixels_K], kind="stable")
     pixels_K = pixels_K[order]
     start_P = np.searchsorted(pieces_N[pixels_K], np.arange(1, count + 2))
-    meets_YX = current_N.reshape(change_YX.shape) == adds
-    parts_YX, parts = ndimage.label(meets_YX, None if adds else EIGHT)
+    parts_YX = components(current_N.reshape(change_YX.shape) == adds, corners=not adds)
+    parts = int(parts_YX.max())
     sides_P, euler_P = np.zeros(count, np.int64), np.zeros(count, np.int64)
     ring = _ring(change_YX.shape)
     root_L = np.arange(parts + count + 1)
