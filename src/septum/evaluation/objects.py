@@ -6,8 +6,10 @@ of images larger than memory, too. Shapes: S the spatial axes, T true objects, P
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -89,12 +91,7 @@ def match_objects(overlaps: Overlaps, tau: float) -> Matching:
 
 def add_matchings(matchings: Sequence[Matching]) -> Matching:
     """Of several images together: all objects count alike, whatever image they are in."""
-    return Matching(
-        sum(m.true_positives for m in matchings),
-        sum(m.false_positives for m in matchings),
-        sum(m.false_negatives for m in matchings),
-        sum(m.iou_sum for m in matchings),
-    )
+    return _sum(Matching, matchings)
 
 
 def average_precision(segmentation_S: Ids, truth_S: Ids, tau: float = 0.5) -> float:
@@ -166,12 +163,7 @@ def detection(overlaps: Overlaps) -> Detection:
 
 def add_detections(found: Sequence[Detection]) -> Detection:
     """Of several images together, as the challenge counts those of a video."""
-    return Detection(
-        sum(d.objects for d in found),
-        sum(d.missed for d in found),
-        sum(d.invented for d in found),
-        sum(d.divisions for d in found),
-    )
+    return _sum(Detection, found)
 
 
 def object_scores(table: Contingency) -> dict[str, float]:
@@ -194,6 +186,14 @@ def object_scores(table: Contingency) -> dict[str, float]:
     scores["objects"] = float(len(overlaps.segment_S))
     scores["true_objects"] = float(len(overlaps.truth_T))
     return scores
+
+
+Counted = TypeVar("Counted", Matching, Detection)
+
+
+def _sum(kind: type[Counted], found: Sequence[Counted]) -> Counted:
+    """Field by field."""
+    return kind(*(sum(getattr(each, f.name) for each in found) for f in dataclasses.fields(kind)))
 
 
 def _assign(

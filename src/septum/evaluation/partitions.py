@@ -157,6 +157,25 @@ def best_threshold(
     return threshold, error
 
 
+def flat_truth(
+    probability_S: Numbers, truth_S: Numbers, thresholds: Sequence[float], valid_S: Bools | None
+) -> tuple[npt.NDArray[np.int32], Counts]:
+    """The true objects as `compact` gives them, 0 where pixels are not valid.
+
+    A boolean truth is taken apart into components. Raises InputError for values of the map outside
+    [0, 1], no threshold, or different shapes.
+    """
+    if len(thresholds) == 0:
+        raise InputError("at least one threshold is needed, found none")
+    check_shapes([a.shape for a in (probability_S, truth_S, valid_S) if a is not None])
+    check_probability(probability_S if valid_S is None else probability_S[valid_S])
+    if valid_S is not None:
+        truth_S = np.where(valid_S, truth_S, truth_S.dtype.type(0))
+    if truth_S.dtype == bool:
+        truth_S = components(truth_S.astype(bool, copy=False))
+    return compact(truth_S, "truth")
+
+
 def _rand_errors(
     probability_S: Numbers,
     truth_S: Numbers,
@@ -164,15 +183,7 @@ def _rand_errors(
     valid_S: Bools | None,
     background: Background,
 ) -> npt.NDArray[np.float64]:
-    if len(thresholds) == 0:
-        raise InputError("the Rand error needs at least one threshold")
-    check_shapes([a.shape for a in (probability_S, truth_S, valid_S) if a is not None])
-    check_probability(probability_S if valid_S is None else probability_S[valid_S])
-    if valid_S is not None:
-        truth_S = np.where(valid_S, truth_S, truth_S.dtype.type(0))
-    if truth_S.dtype == bool:
-        truth_S = components(truth_S.astype(bool, copy=False))
-    truth_N, truth_ids = compact(truth_S, "truth")
+    truth_N, truth_ids = flat_truth(probability_S, truth_S, thresholds, valid_S)
     errors = []
     for threshold in thresholds:
         object_S = probability_S > threshold

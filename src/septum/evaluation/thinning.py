@@ -16,9 +16,10 @@ import numpy.typing as npt
 from numba import njit
 
 from septum.errors import InputError
-from septum.evaluation.components import components, offsets, padded_components
-from septum.evaluation.contingency import Contingency, compact, count_pairs
-from septum.evaluation.pixels import Bools, Numbers, check_probability, check_shapes
+from septum.evaluation.components import offsets, padded_components
+from septum.evaluation.contingency import Contingency, count_pairs
+from septum.evaluation.partitions import flat_truth
+from septum.evaluation.pixels import Bools, Numbers
 
 THIN_THRESHOLDS: tuple[float, ...] = tuple(round(0.1 * k, 1) for k in range(1, 10))
 """0.1, 0.2 … 0.9: those of the challenge, without 0 and 1."""
@@ -130,15 +131,7 @@ def _scores(
     valid_S: Bools | None,
 ) -> npt.NDArray[np.float64]:
     """V_rand and V_info at each threshold."""
-    if len(thresholds) == 0:
-        raise InputError("V_rand and V_info need at least one threshold")
-    check_shapes([a.shape for a in (probability_S, truth_S, valid_S) if a is not None])
-    check_probability(probability_S if valid_S is None else probability_S[valid_S])
-    if valid_S is not None:
-        truth_S = np.where(valid_S, truth_S, truth_S.dtype.type(0))
-    if truth_S.dtype == bool:
-        truth_S = components(truth_S.astype(bool, copy=False))
-    truth_N, truth_ids = compact(truth_S, "truth")
+    truth_N, truth_ids = flat_truth(probability_S, truth_S, thresholds, valid_S)
 
     def score(threshold: float) -> tuple[float, float]:
         object_S = probability_S > threshold
