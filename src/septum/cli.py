@@ -107,8 +107,8 @@ def predict(
     probability: Annotated[
         str | None,
         typer.Option(
-            help="Type of the probabilities: uint8 (times 255), float16 or float32. Without: "
-            "float32; uint8 in PNG."
+            help="Type of the probabilities: uint8 (times 255), float16 (TIFF widens it) or "
+            "float32. The mask is of the values as stored. Without: float32; uint8 in PNG."
         ),
     ] = None,
     instances: Annotated[
@@ -187,6 +187,9 @@ def predict(
             "--skip-existing leaves out images that are done"
         ) from None
     seconds = time.monotonic() - start
+    if files == 0:
+        print(f"nothing to do: all images have results in {out} already")
+        return
     done = "1 image" if files == 1 else f"{files} images"
     print(f"{done}, {pixels / 1e6:.1f} megapixels in {seconds:.1f} s: {out}")
 

@@ -53,9 +53,11 @@ def show_progress() -> Callable[[int, int], None]:
 
 def print_written(written: Written) -> None:
     """One line for an image that was predicted, and what is to be doubted of it."""
-    rate = written.pixels / written.seconds / 1e6
+    rate = written.pixels * (1 - written.before) / written.seconds / 1e6
     names = ", ".join(path.name for path in written.files)
     count = "" if written.objects is None else f"{written.objects} objects, "
+    if written.before:
+        count += f"went on at {written.before:.0%}, "
     print(f"{written.source.name} → {names} ({count}{rate:.2f} megapixels/s)")
     if written.doubt:
         print(f"septum: {written.source}: {written.doubt}", file=sys.stderr)

@@ -49,6 +49,12 @@ def _below(image: StoredImage) -> Regions:
     return regions.image.regions if isinstance(regions, RescaledRegions) else regions
 
 
+def is_lost(image: StoredImage) -> bool:
+    """Whether nothing of a tolerated image could be read, after all of it was asked for."""
+    lost = sum(math.prod(part.stop - part.start for part in box) for box in damage(image))
+    return bool(lost >= math.prod(image.shape))  # regions of one reading do not overlap
+
+
 def describe_damage(image: StoredImage) -> str:
     """``damage`` in words: the box around it all, and its parts; "" if there is none."""
     found = list(dict.fromkeys(map(_key, damage(image))))
