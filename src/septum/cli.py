@@ -228,9 +228,12 @@ def evaluate(
     csv_file: Annotated[
         Path | None, typer.Option("--csv", help="Also write them as a table, a row an image.")
     ] = None,
+    html_file: Annotated[
+        Path | None, typer.Option("--html", help="Also write a page that shows the errors.")
+    ] = None,
 ) -> None:
     """Score predictions against labels by the measures that fit; images are paired by name."""
-    check_folders(json_file, csv_file)
+    check_folders(json_file, csv_file, html_file)
     from septum.evaluation.files import compare
     from septum.evaluation.tables import format_report, write_csv, write_json
     from septum.recipe import load_recipe
@@ -238,11 +241,19 @@ def evaluate(
     chosen = load_recipe(recipe or "default", changes or ())
     dimensions = chosen.network.dimensions
     comparison = compare(predictions, truth, chosen.labels, dimensions, only or (), complete)
-    summary = comparison.summarize(watch_scored(comparison.score(), comparison.pixels))
+    scored, gallery = watch_scored(comparison.score(), comparison.pixels), None
+    if html_file is not None:
+        from septum.report.evaluation import Gallery
+
+        gallery = Gallery(html_file)
+        scored = gallery.watch(scored)
+    summary = comparison.summarize(scored)
     if json_file is not None:
         write_json(json_file, summary)
     if csv_file is not None:
         write_csv(csv_file, summary)
+    if gallery is not None:
+        gallery.write(summary, predictions, truth)
     print(format_report(summary, everything))
 
 

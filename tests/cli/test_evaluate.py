@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,13 +71,13 @@ def test_all_measures_on_request_with_what_they_are(
     assert "warping_hole_additions: holes made, at the warping error" in result.out
 
 
-def test_json_and_csv_hold_the_same_numbers(
+def test_json_csv_and_page_hold_the_same_numbers(
     folders: tuple[Path, Path], tmp_path: Path, septum: Septum
 ) -> None:
-    files = [tmp_path / name for name in ("s.json", "s.csv")]
+    files = [tmp_path / name for name in ("s.json", "s.csv", "s.html")]
     options = [
         part
-        for kind, file in zip(("json", "csv"), files, strict=True)
+        for kind, file in zip(("json", "csv", "html"), files, strict=True)
         for part in (f"--{kind}", file)
     ]
     result = septum("evaluate", *folders, *KIND, *options)
@@ -96,6 +98,13 @@ def test_json_and_csv_hold_the_same_numbers(
     assert [float(row["seg"]) for row in rows[:3]] == pytest.approx([0.25, 1, 0.625])
     assert float(rows[5]["det"]) == summary["overall"]["det"]
     assert rows[5]["vi_split"] == ""
+    page = html.unescape(re.sub(r"<[^>]+>", " ", files[2].read_text("utf-8")))
+    words = " ".join(page.split())
+    assert "out against truth: 2 images" in words
+    assert "a: 0 found, 1 missed, 1 invented, 2 merged, 1 split" in words
+    assert "b: 4 found, 0 missed, 0 invented, 0 merged, 0 split" in words
+    assert words.index("a: 0 found") < words.index("b: 4 found")  # worst first
+    assert "seg 0.6250 0.2500 1.0000 0.6250 mean IoU of true objects" in words
 
 
 def test_complete_says_that_gold_truth_is_whole(tmp_path: Path, septum: Septum) -> None:
@@ -184,7 +193,7 @@ def test_what_cannot_be_scored_is_one_line_that_says_what_mends_it(
 def test_files_that_could_not_be_written_are_refused_before_anything_is_scored(
     tmp_path: Path, refused: Refused
 ) -> None:
-    for option in ("--json", "--csv"):
+    for option in ("--json", "--csv", "--html"):
         file = tmp_path / "none" / "scores"
         parts = (file, "cannot be written", "there is no folder")
         refused(parts, "evaluate", tmp_path / "nothing", tmp_path / "nothing", option, file)
