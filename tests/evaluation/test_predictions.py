@@ -241,6 +241,16 @@ def test_of_plain_label_images_all_are_numbered_objects_if_one_is(tmp_path):
     assert number_objects(two) == two  # its name says what it is
 
 
+def test_a_map_of_8_bits_is_not_taken_for_numbered_objects(tmp_path):
+    grey = np.random.default_rng(0).integers(0, 256, (40, 40)).astype(np.uint8)
+    found = find_predictions(write(tmp_path / "a.png", grey, "YX"))
+    with pytest.raises(InputError, match=r"a\.png: 25\d values in scattered .*NAME\.probability"):
+        number_objects(found)
+    cells = np.kron(np.arange(64, dtype=np.uint8).reshape(8, 8), np.ones((5, 5), np.uint8))
+    found = find_predictions(write(tmp_path / "a.png", cells, "YX"))
+    assert number_objects(found)[0].instances == tmp_path / "a.png"
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_labels_of_floating_type_count_if_all_are_whole(tmp_path, dtype):
     ids = MASK.astype(dtype) * 7

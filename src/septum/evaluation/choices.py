@@ -168,6 +168,6 @@ def _object_mask(plane: Plane, truth: Truth) -> Numbers | None:
         held = "numbered objects" if truth.numbered else "two classes"
         raise InputError(
             f"the mask holds the values {shown} beside 0, but the truth has {held}; expected 0 and "
-            "1, or 0 and 255: name numbered objects NAME.instances.tif"
+            "1, or 0 and 255: name numbered objects NAME.instances.tif, a map NAME.probability.tif"
         )
     return plane.mask

@@ -14,6 +14,8 @@ from typing import Literal, NoReturn
 
 import numpy as np
 
+from septum.annotation.census import take_census
+from septum.annotation.labels import MANY_VALUES
 from septum.errors import InputError
 from septum.images.files import SUFFIXES, image_files, natural_key
 from septum.images.stored import load_image, open_image
@@ -94,7 +96,8 @@ def number_objects(predictions: Sequence[Prediction]) -> list[Prediction]:
     """For a truth of numbered objects: plain label images with more values than a mask are, too.
 
     Of the plain label images all are, if one is: a frame with a single object looks like a mask.
-    What is named NAME.mask is a mask, whatever it holds.
+    What is named NAME.mask is a mask, whatever it holds. Raises InputError for an image whose many
+    values are in scattered pieces, as those of a map of 8 bits.
     """
     plain = [p for p in predictions if p.mask is not None and is_plain(p.mask)]
     if not any(_holds_ids(p.mask) for p in plain if p.mask is not None):
@@ -181,5 +184,15 @@ def _plain_kind(file: Path) -> Kind:
 
 
 def _holds_ids(file: Path) -> bool:
-    values = np.unique(load_image(file, labels=True).read().array)
-    return len(values) > 2 or set(values.tolist()) not in _MASKS
+    array = load_image(file, labels=True).read().array
+    values = np.unique(array)
+    if len(values) <= 2 and set(values.tolist()) in _MASKS:
+        return False
+    if array.dtype.kind != "f" and len(values) > MANY_VALUES:
+        census = take_census([(file.name, array)], None, pieces=True)
+        if census.one_piece_share(census.totals.keys() - {0}) < 0.5:
+            raise InputError(
+                f"{file}: {len(values)} values in scattered pieces are no numbered objects; is "
+                "this a map of 8 bits, or a grey image? Name a map NAME.probability.tif"
+            )
+    return True
