@@ -7,7 +7,7 @@ of images larger than memory, too. Shapes: S the spatial axes, T true objects, P
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -166,26 +166,70 @@ def add_detections(found: Sequence[Detection]) -> Detection:
     return _sum(Detection, found)
 
 
-def object_scores(table: Contingency) -> dict[str, float]:
-    """`seg`, `det`, `ap_50` … `ap_95`, `ap_mean`, `panoptic_quality`, `mean_matched_iou`, counts.
+@dataclass(frozen=True, eq=False)
+class ObjectCounts:
+    """What all measures of objects are made of, of an image or of several together.
 
-    ``seg`` and ``det`` are left out where the truth has no object.
+    ``seg_T``: `seg_of_objects`; ``matchings`` by τ. ``partial``: not every object was drawn, so
+    that only ``seg_T`` means anything.
     """
+
+    seg_T: npt.NDArray[np.float64]
+    detection: Detection
+    matchings: Mapping[float, Matching]
+    partial: bool = False
+
+    def scores(self) -> dict[str, float]:
+        """`seg`, `det`, `ap_50` … `ap_95`, `ap_mean`, `panoptic_quality`, `mean_matched_iou`,
+        `objects`, `true_objects`; of partly drawn truth `seg` and `true_objects`.
+
+        ``seg`` and ``det`` are left out where the truth has no object, ``mean_matched_iou`` where
+        there is no pair.
+        """
+        scores: dict[str, float] = {}
+        known = {"true_objects": float(len(self.seg_T))}
+        if len(self.seg_T):
+            scores["seg"] = float(self.seg_T.mean())
+        if self.partial:
+            return scores | known
+        if len(self.seg_T):
+            scores["det"] = self.detection.det
+        for tau, matching in self.matchings.items():
+            scores[f"ap_{round(100 * tau)}"] = matching.average_precision
+        precisions = [m.average_precision for m in self.matchings.values()]
+        scores["ap_mean"] = float(np.mean(precisions))
+        half = self.matchings[0.5]
+        scores["panoptic_quality"] = half.panoptic_quality
+        if half.true_positives:
+            scores["mean_matched_iou"] = half.mean_matched_iou
+        scores["objects"] = float(half.true_positives + half.false_positives)
+        return scores | known
+
+
+def count_objects(table: Contingency, partial: bool = False) -> ObjectCounts:
+    """Of one image; ``partial`` as in `ObjectCounts`."""
     overlaps = table.overlaps()
-    scores: dict[str, float] = {}
-    if len(overlaps.truth_T):
-        scores = {"seg": float(seg_of_objects(overlaps).mean()), "det": detection(overlaps).det}
-    matchings = {tau: match_objects(overlaps, tau) for tau in TAUS}
-    for tau, matching in matchings.items():
-        scores[f"ap_{round(100 * tau)}"] = matching.average_precision
-    scores["ap_mean"] = float(np.mean([m.average_precision for m in matchings.values()]))
-    half = matchings[0.5]
-    scores["panoptic_quality"] = half.panoptic_quality
-    if half.true_positives:
-        scores["mean_matched_iou"] = half.mean_matched_iou
-    scores["objects"] = float(len(overlaps.segment_S))
-    scores["true_objects"] = float(len(overlaps.truth_T))
-    return scores
+    return ObjectCounts(
+        seg_of_objects(overlaps),
+        detection(overlaps),
+        {tau: match_objects(overlaps, tau) for tau in TAUS},
+        partial,
+    )
+
+
+def add_counts(counts: Sequence[ObjectCounts]) -> ObjectCounts:
+    """Of several images together: all objects count alike, whatever image they are in."""
+    return ObjectCounts(
+        np.concatenate([count.seg_T for count in counts]),
+        add_detections([count.detection for count in counts]),
+        {tau: add_matchings([count.matchings[tau] for count in counts]) for tau in TAUS},
+        any(count.partial for count in counts),
+    )
+
+
+def object_scores(table: Contingency) -> dict[str, float]:
+    """`ObjectCounts.scores` of one image."""
+    return count_objects(table).scores()
 
 
 Counted = TypeVar("Counted", Matching, Detection)

@@ -127,7 +127,7 @@ def rand_error(
     components are found: a bridge across them joins nothing.
     Raises InputError for values outside [0, 1], no threshold, or different shapes.
     """
-    error_T = _rand_errors(probability_S, truth_S, thresholds, valid_S, background)
+    error_T = rand_errors(probability_S, truth_S, thresholds, valid_S, background)
     return _smallest(error_T, thresholds)
 
 
@@ -150,7 +150,7 @@ def best_threshold(
             f"{len(probabilities)} and {len(truths)}"
         )
     errors_NT = [
-        _rand_errors(probability, truth, thresholds, valid, background)
+        rand_errors(probability, truth, thresholds, valid, background)
         for probability, truth, valid in zip(probabilities, truths, valids, strict=True)
     ]
     error, threshold = _smallest(np.mean(errors_NT, axis=0), thresholds)
@@ -176,13 +176,14 @@ def flat_truth(
     return compact(truth_S, "truth")
 
 
-def _rand_errors(
+def rand_errors(
     probability_S: Numbers,
     truth_S: Numbers,
     thresholds: Sequence[float],
-    valid_S: Bools | None,
-    background: Background,
+    valid_S: Bools | None = None,
+    background: Background = "unassigned",
 ) -> npt.NDArray[np.float64]:
+    """`rand_error` at each of the thresholds."""
     truth_N, truth_ids = flat_truth(probability_S, truth_S, thresholds, valid_S)
     errors = []
     for threshold in thresholds:

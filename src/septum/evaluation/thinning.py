@@ -53,7 +53,7 @@ def thinned_scores(
     Of equally good thresholds that nearest to 0.5 is given, and of two the lower.
     Raises InputError for values outside [0, 1], no threshold, or different shapes.
     """
-    return _largest(_scores(probability_S, truth_S, thresholds, valid_S), thresholds)
+    return _largest(v_scores_at(probability_S, truth_S, thresholds, valid_S), thresholds)
 
 
 def mean_thinned_scores(
@@ -73,7 +73,7 @@ def mean_thinned_scores(
             f"{len(probabilities)} and {len(truths)}"
         )
     scores_NT2 = [
-        _scores(probability, truth, thresholds, valid)
+        v_scores_at(probability, truth, thresholds, valid)
         for probability, truth, valid in zip(probabilities, truths, valids, strict=True)
     ]
     return _largest(np.mean(scores_NT2, axis=0), thresholds)
@@ -124,13 +124,13 @@ def v_scores(table: Contingency) -> tuple[float, float]:
     return 2.0 * squares / both, min(max(v_info, 0.0), 1.0)
 
 
-def _scores(
+def v_scores_at(
     probability_S: Numbers,
     truth_S: Numbers,
     thresholds: Sequence[float],
-    valid_S: Bools | None,
+    valid_S: Bools | None = None,
 ) -> npt.NDArray[np.float64]:
-    """V_rand and V_info at each threshold."""
+    """V_rand and V_info of `thinned_scores` at each threshold: (T, 2)."""
     truth_N, truth_ids = flat_truth(probability_S, truth_S, thresholds, valid_S)
 
     def score(threshold: float) -> tuple[float, float]:
