@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 
 from predictions import contents, local_cluster, noise, small_model, stop_after, write_zarr
 from septum.errors import ImageFileError, InputError, SaveError
@@ -70,6 +71,21 @@ def test_planes_keep_their_number_and_volumes_are_resampled_in_z(tmp_path):
         probability = read_image(written.files[1]).array
         assert probability.shape in ((2, 6, 60, 70), (6, 2, 60, 70))
         assert probability.std() > 1e-4
+
+
+def test_a_probability_brought_back_is_one(tmp_path):
+    """The mean of 14 ones that 5 pixels are made of is above 1, to rounding."""
+    model = small_model().replace(pixel_size=(0.5, 0.5))
+    with torch.no_grad():
+        model.network.score.weight.zero_()
+        model.network.score.bias[:] = torch.tensor([-99.0, 99.0])
+    save_model(tmp_path / "m.safetensors", model)
+    write_image(tmp_path / "a.tif", Image(np.full((5, 5), 100, np.uint8), "YX", (1.4, 1.4)))
+    assert whole(np.ones((14, 14), np.float32), (5, 5)).max() > 1
+    predict(tmp_path / "m.safetensors", tmp_path / "a.tif", tmp_path / "out")
+    found = read_image(tmp_path / "out" / "a.probability.tif").array
+    assert found.max() == 1.0
+    assert found.min() == 0.0
 
 
 @pytest.mark.parametrize("stage", [3, 12])
