@@ -5,7 +5,7 @@ PIP_FLAGS ?=
 BIN := .venv/bin
 PEERS := .venv-peers/bin
 
-.PHONY: demo test lint tables bench-training bench-prediction clean
+.PHONY: demo test lint tables bench-training bench-prediction bench-measures clean
 
 demo: .venv/.installed
 	$(BIN)/septum demo --out demo
@@ -32,6 +32,11 @@ bench-training: .venv-peers/.installed
 # Prediction likewise; e.g. MODEL=runs/em-quick, or a network is trained for a minute.
 bench-prediction: .venv-peers/.installed
 	$(PEERS)/python benchmarks/prediction_peers.py $(if $(MODEL),--model $(MODEL))
+	$(PEERS)/python docs/tables.py
+
+# The measures beside those of other libraries.
+bench-measures: .venv-peers/.installed
+	$(PEERS)/python benchmarks/measures.py
 	$(PEERS)/python docs/tables.py
 
 .venv/.installed: pyproject.toml constraints.txt

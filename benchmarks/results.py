@@ -23,12 +23,13 @@ def write_result(
 ) -> None:
     """Write docs/results/NAME.json; ``threads``: those that were used, if not this process's."""
     machine = describe_machine()
-    git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude=*"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    commit = git("rev-parse", "--short", "HEAD") or "unknown"
+    if git("status", "--porcelain", "--", ".", ":!docs"):  # docs has the results before this one
+        commit += "-dirty"
     result = {
         "name": name,
         "command": command,
-        "commit": commit or "unknown",
+        "commit": commit,
         "date": datetime.date.today().isoformat(),
         "device": machine["device"],
         "threads": machine["threads"] if threads is None else threads,
@@ -38,6 +39,12 @@ def write_result(
     with replace_file(FOLDER / f"{name}.json") as temporary:
         temporary.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
     print(json.dumps(result, indent=1))
+
+
+def git(*words: str) -> str:
+    """What git prints of this repository; "" where it is none."""
+    command = ["git", "-C", str(ROOT), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def versions(names: Iterable[str]) -> dict[str, str]:

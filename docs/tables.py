@@ -15,7 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import measures_tables as measures
 import prediction_tables as prediction
+import systems_tables as systems
 from training_tables import compiled, goals, large_set, ratios, waiting
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -108,6 +110,12 @@ TABLES: dict[str, Callable[[], str]] = {
     "prediction-memory": lambda: prediction.memory(load),
     "machine-hours": lambda: prediction.machine_hours(load),
     "prediction-goals": lambda: prediction.goals(load),
+    "systems": lambda: systems.systems(load),
+    "systems-ablations": lambda: systems.ablations(load),
+    "systems-goals": lambda: systems.goals(load),
+    "systems-u373": lambda: systems.u373(load),
+    "measures-agreement": lambda: measures.agreement(load),
+    "measures-speed": lambda: measures.speed(load),
 }
 
 

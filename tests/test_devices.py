@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -144,3 +147,32 @@ def test_the_allocator_is_told_on_glibc_and_elsewhere_nothing_happens(monkeypatc
     monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: object())  # musl has no mallopt
     assert not tell()
     assert not told
+
+
+HELD = """
+import re, sys
+from septum.memory import held_memory, raise_allocator_thresholds, trim_heap
+raise_allocator_thresholds(bounded=True)
+blocks = [bytearray(10_000_000) for _ in range(20)]
+last = bytearray(100)  # on top of them
+for block in blocks:
+    block[::4096] = bytes(len(block[::4096]))
+del blocks, block
+before = held_memory()
+assert trim_heap()
+print(before - held_memory())
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's heap")
+def test_what_the_heap_holds_in_vain_goes_back():
+    done = subprocess.run([sys.executable, "-c", HELD], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 150_000_000
+
+
+def test_a_heap_that_is_not_glibcs_is_left_alone(monkeypatch):
+    monkeypatch.setattr(memory.sys, "platform", "darwin")
+    assert not memory.trim_heap()
+    monkeypatch.setattr(memory.sys, "platform", "linux")
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: object())
+    assert not memory.trim_heap()

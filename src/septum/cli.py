@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 import time
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -12,8 +10,15 @@ from typing import Annotated, NoReturn
 import typer
 
 from septum import __version__
-from septum.errors import Interrupted, SeptumError
-from septum.terminal import parse_bytes, print_written, show_progress
+from septum.errors import Interrupted
+from septum.terminal import (
+    check_folders,
+    parse_bytes,
+    print_written,
+    run_to_exit,
+    show_progress,
+    watch_scored,
+)
 
 app = typer.Typer(
     name="septum",
@@ -107,8 +112,8 @@ def predict(
     probability: Annotated[
         str | None,
         typer.Option(
-            help="Type of the probabilities: uint8 (times 255), float16 or float32. Without: "
-            "float32; uint8 in PNG."
+            help="Type of the probabilities: uint8 (times 255), float16 (TIFF widens it) or "
+            "float32. The mask is of the values as stored. Without: float32; uint8 in PNG."
         ),
     ] = None,
     instances: Annotated[
@@ -187,13 +192,18 @@ def predict(
             "--skip-existing leaves out images that are done"
         ) from None
     seconds = time.monotonic() - start
+    if files == 0:
+        print(f"nothing to do: all images have results in {out} already")
+        return
     done = "1 image" if files == 1 else f"{files} images"
     print(f"{done}, {pixels / 1e6:.1f} megapixels in {seconds:.1f} s: {out}")
 
 
 @app.command()
 def evaluate(
-    predictions: Annotated[Path, typer.Argument(help="What `septum predict` wrote, or masks.")],
+    predictions: Annotated[
+        Path, typer.Argument(help="What `septum predict` wrote, or label images.")
+    ],
     truth: Annotated[Path, typer.Argument(help="Labels: a file, a folder, or annotated images.")],
     recipe: Annotated[
         str | None, typer.Option(help="Recipe whose [labels] say what label values mean.")
@@ -205,25 +215,49 @@ def evaluate(
         list[str] | None,
         typer.Option(help="Name or number of an image or plane to score; may be repeated."),
     ] = None,
+    complete: Annotated[
+        bool,
+        typer.Option(
+            "--complete",
+            help="Every object was drawn, though this is a challenge's gold truth.",
+        ),
+    ] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Print all measures, with what they are.")
+    ] = False,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Also write the scores to this file.")
     ] = None,
+    csv_file: Annotated[
+        Path | None, typer.Option("--csv", help="Also write them as a table, a row an image.")
+    ] = None,
+    html_file: Annotated[
+        Path | None, typer.Option("--html", help="Also write a page that shows the errors.")
+    ] = None,
 ) -> None:
-    """Score predictions against labels; images are paired by name."""
-    from septum.evaluation.files import evaluate_files
-    from septum.evaluation.scores import format_table
+    """Score predictions against labels by the measures that fit; images are paired by name."""
+    check_folders(json_file, csv_file, html_file)
+    from septum.evaluation.files import compare
+    from septum.evaluation.tables import format_report, write_csv, write_json
     from septum.recipe import load_recipe
 
     chosen = load_recipe(recipe or "default", changes or ())
-    summary = evaluate_files(
-        predictions, truth, chosen.labels, chosen.network.dimensions, only=only or ()
-    )
-    if json_file is not None:
-        from septum.atomic_file import replace_file
+    dimensions = chosen.network.dimensions
+    comparison = compare(predictions, truth, chosen.labels, dimensions, only or (), complete)
+    scored, gallery = watch_scored(comparison.score(), comparison.pixels), None
+    if html_file is not None:
+        from septum.report.evaluation import Gallery
 
-        with replace_file(json_file) as temporary:
-            temporary.write_text(json.dumps(summary, indent=1) + "\n", "utf-8")
-    print(format_table(summary))
+        gallery = Gallery(html_file)
+        scored = gallery.watch(scored)
+    summary = comparison.summarize(scored)
+    if json_file is not None:
+        write_json(json_file, summary)
+    if csv_file is not None:
+        write_csv(csv_file, summary)
+    if gallery is not None:
+        gallery.write(summary, predictions, truth)
+    print(format_report(summary, everything))
 
 
 @app.command()
@@ -256,32 +290,4 @@ def demo(
 
 def main() -> NoReturn:
     """Entry point: errors become one line and an exit status."""
-    try:
-        app()  # leaves by SystemExit: 0, or 2 where the command line itself is wrong
-    except SeptumError as error:
-        if os.environ.get("WORLD_SIZE", "1") != "1":  # of several ranks one speaks for all
-            from septum.devices import was_said
-
-            if was_said():
-                sys.exit(error.exit_status)
-        _fail(str(error), error.exit_status)
-    except KeyboardInterrupt:
-        _fail("stopped at once; what was saved before is intact", 130)
-    except Exception as error:  # the last line of defence: ours, and said so
-        if os.environ.get("SEPTUM_DEBUG"):
-            raise
-        _fail(
-            f"a fault in septum: {type(error).__name__}: {error}; run again as "
-            "`septum --debug …` for the traceback",
-            1,
-        )
-    sys.exit(0)
-
-
-def _fail(message: str, status: int) -> NoReturn:
-    if os.environ.get("SEPTUM_DEBUG"):
-        import traceback
-
-        traceback.print_exc()
-    print(f"septum: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(status)
+    run_to_exit(app)

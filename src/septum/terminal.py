@@ -2,16 +2,52 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
-from septum.errors import InputError
+from septum.errors import InputError, SaveError, SeptumError
 
 if TYPE_CHECKING:
+    from septum.evaluation.choices import Scored
     from septum.prediction.options import Written
+
+
+def run_to_exit(command: Callable[[], object]) -> NoReturn:
+    """Errors become one line and an exit status; with SEPTUM_DEBUG set, a traceback as well."""
+    try:
+        command()  # leaves by SystemExit: 0, or 2 where the command line itself is wrong
+    except SeptumError as error:
+        if os.environ.get("WORLD_SIZE", "1") != "1":  # of several ranks one speaks for all
+            from septum.devices import was_said
+
+            if was_said():
+                sys.exit(error.exit_status)
+        _fail(str(error), error.exit_status)
+    except KeyboardInterrupt:
+        _fail("stopped at once; what was saved before is intact", 130)
+    except Exception as error:  # the last line of defence: ours, and said so
+        if os.environ.get("SEPTUM_DEBUG"):
+            raise
+        _fail(
+            f"a fault in septum: {type(error).__name__}: {error}; run again as "
+            "`septum --debug …` for the traceback",
+            1,
+        )
+    sys.exit(0)
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    if os.environ.get("SEPTUM_DEBUG"):
+        import traceback
+
+        traceback.print_exc()
+    print(f"septum: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(status)
 
 
 def parse_bytes(text: str) -> int:
@@ -23,7 +59,7 @@ def parse_bytes(text: str) -> int:
 
 
 def show_progress() -> Callable[[int, int], None]:
-    """Say every few seconds how far a long prediction is, with the time left.
+    """Say every few seconds how far a long command is, with the time left.
 
     What an earlier command has done counts as done, but not for the rate.
     """
@@ -51,11 +87,29 @@ def show_progress() -> Callable[[int, int], None]:
     return watch
 
 
+def watch_scored(scored: Iterator[Scored], pixels: int) -> Iterator[Scored]:
+    """Pass on what is scored, and say every few seconds how far it is, of so many pixels."""
+    watch, done = show_progress(), 0
+    for item in scored:
+        done += item.truth.classes_S.size
+        watch(done, pixels)
+        yield item
+
+
+def check_folders(*files: Path | None) -> None:
+    """Raise SaveError, before anything is computed, for a file that has no folder to go to."""
+    for file in files:
+        if file is not None and not file.parent.is_dir():
+            raise SaveError(f"{file}: cannot be written: there is no folder {file.parent}")
+
+
 def print_written(written: Written) -> None:
     """One line for an image that was predicted, and what is to be doubted of it."""
-    rate = written.pixels / written.seconds / 1e6
+    rate = written.pixels * (1 - written.before) / written.seconds / 1e6
     names = ", ".join(path.name for path in written.files)
     count = "" if written.objects is None else f"{written.objects} objects, "
+    if written.before:
+        count += f"went on at {written.before:.0%}, "
     print(f"{written.source.name} → {names} ({count}{rate:.2f} megapixels/s)")
     if written.doubt:
         print(f"septum: {written.source}: {written.doubt}", file=sys.stderr)

@@ -10,10 +10,10 @@ from skimage.metrics import adapted_rand_error
 from skimage.metrics import variation_of_information as skimage_variation
 
 from septum.errors import InputError
+from septum.evaluation.components import components
 from septum.evaluation.partitions import (
     Variation,
     best_threshold,
-    components,
     rand_error,
     rand_f_score,
     variation_of_information,

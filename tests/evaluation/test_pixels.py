@@ -11,9 +11,11 @@ from septum.evaluation.pixels import (
     class_iou,
     dice,
     iou,
+    map_average_precision,
     mean_of_objects,
     pixel_error,
     pixel_f_error,
+    precision_recall,
 )
 
 TRUTH = np.array([[0, 0, 1, 1], [0, 0, 1, 1]], bool)
@@ -141,3 +143,34 @@ def test_what_is_no_probability_is_refused(wrong):
 def test_different_shapes_are_refused_and_named():
     with pytest.raises(InputError, match="2 × 4, 4 × 2"):
         pixel_error(MASK, TRUTH.T)
+
+
+def test_precision_and_recall_by_hand():
+    assert precision_recall(MASK, TRUTH) == (3 / 4, 3 / 4)
+    empty = np.zeros_like(TRUTH)
+    assert precision_recall(empty, TRUTH) == (1.0, 0.0)
+    assert precision_recall(TRUTH, empty) == (0.0, 1.0)
+    assert precision_recall(empty, empty) == (1.0, 1.0)
+    left = np.zeros_like(TRUTH)
+    left[:, :2] = True
+    assert precision_recall(MASK, TRUTH, left) == (0.0, 1.0)
+
+
+@given(st.integers(0, 10_000), st.sampled_from([2, 6, 1000]))
+@settings(max_examples=40, deadline=None)
+def test_average_precision_of_a_map_is_the_sum_over_thresholds(seed, levels):
+    probability, truth, valid = random_case(seed, levels)
+    values, objects = probability[valid], truth[valid]
+    area, before = 0.0, 0.0
+    for threshold in sorted(set(values.tolist()), reverse=True):
+        precision, recall = precision_recall(values >= threshold, objects)
+        area, before = area + (recall - before) * precision, recall
+    expected = area if objects.any() else 1.0
+    assert map_average_precision(probability, truth, valid) == pytest.approx(expected, abs=1e-9)
+
+
+def test_average_precision_of_a_perfect_and_of_a_useless_map():
+    assert map_average_precision(TRUTH * 0.5, TRUTH) == 1.0
+    assert map_average_precision(np.full(TRUTH.shape, 0.3), TRUTH) == TRUTH.mean()
+    with pytest.raises(InputError, match=r"in \[0, 1\]"):
+        map_average_precision(TRUTH * 255.0, TRUTH)

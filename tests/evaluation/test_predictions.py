@@ -8,7 +8,8 @@ import pytest
 from predictions import noise, small_model, write_zarr
 from septum.errors import InputError
 from septum.evaluation.files import evaluate_files
-from septum.evaluation.predictions import Prediction, find_predictions, read_prediction
+from septum.evaluation.planes import read_prediction
+from septum.evaluation.predictions import Prediction, find_predictions, number_objects
 from septum.images.files import Image, write_image
 from septum.images.image import ImageHeader
 from septum.images.stored import open_image
@@ -37,11 +38,14 @@ def test_a_folder_of_predictions_is_grouped_by_name(tmp_path):
         write(tmp_path / f"{name}.mask.tif", MASK, "YX")
     write(tmp_path / "t2.probability.tif", MAP[None], "CYX")
     write(tmp_path / "t2.instances.tif", MASK.astype(np.uint32), "YX")
+    write(tmp_path / "t3.instances.tif", MASK.astype(np.uint32), "YX")
     write(tmp_path / "else.tif", MASK, "YX")
     found = find_predictions(tmp_path)
-    assert [p.name for p in found] == ["a.b", "t2", "t10"]
-    assert found[1] == Prediction("t2", tmp_path / "t2.mask.tif", tmp_path / "t2.probability.tif")
-    assert found[2].file == tmp_path / "t10.mask.tif"
+    assert [p.name for p in found] == ["a.b", "t2", "t3", "t10"]
+    assert found[2].file == tmp_path / "t3.instances.tif"
+    files = (tmp_path / f"t2.{kind}.tif" for kind in ("mask", "probability", "instances"))
+    assert found[1] == Prediction("t2", *files)
+    assert found[3].file == tmp_path / "t10.mask.tif"
 
 
 def test_plain_images_are_masks_or_maps_by_their_type(tmp_path):
@@ -98,6 +102,8 @@ def test_8_bit_probabilities_are_scaled(tmp_path):
         ("probability", MASK.astype(np.uint16), "YX", "found uint16"),
         ("mask", MAP, "YX", "integer class ids, found float32"),
         ("mask", np.stack([MASK, MASK]), "CYX", "one channel, found 2"),
+        ("instances", MAP, "YX", r"integer object ids, found float32.*a\.probability\.tif"),
+        ("instances", np.stack([MASK, MASK]), "CYX", "one channel, found 2"),
     ],
 )
 def test_unusable_pixels_are_refused_with_the_files_name(tmp_path, kind, array, axes, message):
@@ -128,12 +134,12 @@ def test_stores_and_files_of_one_folder_are_predictions_in_the_order_of_their_na
     for name in ("t10", "t2", "a.ome"):
         write_store(tmp_path / f"{name}.zarr")
     write(tmp_path / "t3.mask.tif", MASK, "YX")
-    write(tmp_path / "t2.instances.tif", MASK, "YX")
     write(tmp_path / "else.tif", MASK, "YX")
     found = find_predictions(tmp_path)
     assert [p.name for p in found] == ["a", "t2", "t3", "t10"]
     store = tmp_path / "t10.zarr"
-    assert found[3] == Prediction("t10", store / "labels" / "mask", store)
+    within = store / "labels"
+    assert found[3] == Prediction("t10", within / "mask", store, within / "instances")
     assert found[3].file == store
     assert found[2] == Prediction("t3", tmp_path / "t3.mask.tif")
     assert find_predictions(store) == [found[3]]
@@ -145,7 +151,10 @@ def test_without_masks_beside_them_only_stores_count(tmp_path):
     assert [p.file.name for p in find_predictions(tmp_path)] == ["a.zarr"]
 
 
-@pytest.mark.parametrize("other", ["a.mask.tif", "a.probability.tif", "a.ome.zarr"])
+OTHERS = ["a.mask.tif", "a.probability.tif", "a.instances.tif", "a.ome.zarr"]
+
+
+@pytest.mark.parametrize("other", OTHERS)
 def test_a_store_and_another_prediction_of_its_name_are_refused(tmp_path, other):
     write_store(tmp_path / "a.zarr")
     if other.endswith(".tif"):
@@ -158,23 +167,114 @@ def test_a_store_and_another_prediction_of_its_name_are_refused(tmp_path, other)
     assert sorted(places) == sorted(str(tmp_path / name) for name in ("a.zarr", other))
 
 
-def test_a_store_that_septum_did_not_predict_is_not_taken_for_one(tmp_path):
-    """An image, or one with labels drawn, which may well lie beside the predictions."""
-    image = write_zarr(tmp_path / "a.zarr", Image(MASK, "YX"))
-    for labels in (False, True):
-        if labels:
-            header = ImageHeader("YX", (6, 8), np.dtype(np.uint8))
-            create_labels(image, "mask", header, (20, 20))
-        for place in (image, tmp_path):
-            with pytest.raises(InputError, match=r"no predictions.*NAME\.zarr \(with its"):
-                find_predictions(place)
+def label_store(path, array=MASK, name="cells"):
+    """An OME-Zarr image with labels in it; return the path of these."""
+    image = write_zarr(path, Image(MAP, "YX"))
+    labels = create_labels(image, name, ImageHeader("YX", array.shape, array.dtype), (20, 20))
+    labels[...] = array
+    return path / "labels" / name
+
+
+def test_an_image_with_labels_in_it_is_no_prediction(tmp_path):
+    """Nor is any other store beside what `septum predict` wrote: there, it may be the image."""
+    labels = label_store(tmp_path / "a.zarr")
+    with pytest.raises(InputError, match=r"no predictions.*NAME\.zarr \(with its"):
+        find_predictions(tmp_path)
+    with pytest.raises(InputError, match=rf"with labels in it.*name the labels: {labels}"):
+        find_predictions(tmp_path / "a.zarr")
     maskless = write_store(tmp_path / "b.zarr")
     shutil.rmtree(maskless / "labels" / "mask")
-    with pytest.raises(InputError, match="no predictions"):
-        find_predictions(tmp_path)
+    for place in (tmp_path, maskless):
+        with pytest.raises(InputError, match="no predictions"):
+            find_predictions(place)
     write_store(tmp_path / ".c.predicting.zarr")  # hidden
+    write_zarr(tmp_path / "d.zarr", Image(MASK, "YX"))
     file = write(tmp_path / "a.mask.tif", MASK, "YX")
     assert find_predictions(tmp_path) == [Prediction("a", file)]
+
+
+def test_labels_in_a_store_are_a_prediction_of_the_stores_name(tmp_path):
+    labels = label_store(tmp_path / "x.ome.zarr", MASK * np.uint8(255))
+    assert find_predictions(labels) == [Prediction("x", mask=labels)]
+    (plane,) = read_prediction(find_predictions(labels)[0])
+    np.testing.assert_array_equal(plane.mask, MASK * 255)
+    store = write_store(tmp_path / "y.zarr")
+    for kind in ("mask", "instances"):
+        place = store / "labels" / kind
+        assert find_predictions(place) == [Prediction("y", **{kind: place})]
+
+
+def test_labels_in_a_store_that_is_not_finished_are_refused(tmp_path):
+    header = ImageHeader("YX", (6, 8), np.dtype(np.uint8))
+    store = tmp_path / "y.zarr"
+    results_in_store(result_headers(header, 2, "float32", False), store, 16, 2)
+    Manifest(store, {"model": "a"})
+    with pytest.raises(InputError, match=r"y\.zarr: is not finished"):
+        find_predictions(store / "labels" / "mask")
+
+
+def test_plain_stores_of_a_folder_are_label_images_or_maps(tmp_path):
+    mask = write_zarr(tmp_path / "labels" / "a.zarr", Image(MASK, "YX"))
+    chances = write_zarr(tmp_path / "labels" / "b.ome.zarr", Image(MAP, "YX"))
+    file = write(tmp_path / "labels" / "c.png", MASK, "YX")
+    assert find_predictions(tmp_path / "labels") == [
+        Prediction("a", mask=mask),
+        Prediction("b", probability=chances),
+        Prediction("c", mask=file),
+    ]
+    assert find_predictions(mask) == [Prediction("a", mask=mask)]
+
+
+def test_of_plain_label_images_all_are_numbered_objects_if_one_is(tmp_path):
+    few, many = write(tmp_path / "a.png", MASK, "YX"), tmp_path / "b.tif"
+    write(many, MASK.astype(np.uint32) * 70_000 + 1, "YX")
+    map_ = write(tmp_path / "c.tif", MAP, "YX")
+    found = find_predictions(tmp_path)
+    assert [p.mask for p in found] == [few, many, None]
+    assert number_objects(found[::2]) == found[::2]
+    assert number_objects(found) == [
+        Prediction("a", instances=few),
+        Prediction("b", instances=many),
+        Prediction("c", probability=map_),
+    ]
+    two = [Prediction("a", mask=write(tmp_path / "d.mask.tif", MASK * np.uint8(3), "YX"))]
+    assert number_objects(two) == two  # its name says what it is
+
+
+def test_a_map_of_8_bits_is_not_taken_for_numbered_objects(tmp_path):
+    grey = np.random.default_rng(0).integers(0, 256, (40, 40)).astype(np.uint8)
+    found = find_predictions(write(tmp_path / "a.png", grey, "YX"))
+    with pytest.raises(InputError, match=r"a\.png: 25\d values in scattered .*NAME\.probability"):
+        number_objects(found)
+    cells = np.kron(np.arange(64, dtype=np.uint8).reshape(8, 8), np.ones((5, 5), np.uint8))
+    found = find_predictions(write(tmp_path / "a.png", cells, "YX"))
+    assert number_objects(found)[0].instances == tmp_path / "a.png"
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_labels_of_floating_type_count_if_all_are_whole(tmp_path, dtype):
+    ids = MASK.astype(dtype) * 7
+    plain = write(tmp_path / "a.tif", ids, "YX")
+    (found,) = find_predictions(plain)
+    assert found == Prediction("a", mask=plain)
+    (plane,) = read_prediction(found)
+    assert plane.mask.dtype.kind == "u"
+    np.testing.assert_array_equal(plane.mask, MASK * 7)
+    assert "whole numbers, taken for ids" in plane.remarks[0]
+    assert str(np.dtype(dtype)) in plane.remarks[0]
+    named = Prediction("a", instances=write(tmp_path / "b.instances.tif", ids, "YX"))
+    (plane,) = read_prediction(named)
+    np.testing.assert_array_equal(plane.instances, MASK * 7)
+
+
+def test_ids_that_single_precision_cannot_tell_apart_are_refused(tmp_path):
+    ids = np.array([[0, 2**24 + 2, 2**24 + 4]], np.float32)
+    file = write(tmp_path / "a.instances.tif", ids, "YX")
+    with pytest.raises(InputError, match="save labels as uint16 or uint32"):
+        list(read_prediction(Prediction("a", instances=file)))
+    write(file, ids.astype(np.float64), "YX")
+    (plane,) = read_prediction(Prediction("a", instances=file))
+    assert plane.instances.max() == 2**24 + 4
 
 
 def test_a_store_that_was_begun_is_refused_until_the_same_command_is_run_again(

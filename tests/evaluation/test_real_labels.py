@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from skimage.metrics import adapted_rand_error
 
-from septum.evaluation.partitions import best_threshold, components, rand_error, rand_f_score
+from septum.evaluation.components import components
+from septum.evaluation.partitions import best_threshold, rand_error, rand_f_score
 from septum.images.files import read_image
 
 ROOT = Path(__file__).parents[2]

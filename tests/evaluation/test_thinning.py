@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from septum.errors import InputError
+from septum.evaluation.components import components
 from septum.evaluation.contingency import contingency
-from septum.evaluation.partitions import components
 from septum.evaluation.thinning import (
     mean_thinned_scores,
     thin_borders,

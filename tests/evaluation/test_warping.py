@@ -9,9 +9,18 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from septum.errors import InputError
-from septum.evaluation.warping import EIGHT, RING, Warping, _sides, warp, warping_error
+from septum.evaluation.warping import (
+    RING,
+    Warping,
+    _sides,
+    warp,
+    warping_error,
+    warping_places,
+    warps,
+)
 
 SEEDS = st.integers(0, 10_000)
+EIGHT = np.ones((3, 3), bool)
 
 
 def topology(mask):
@@ -223,3 +232,41 @@ def test_a_border_that_lies_beside_where_it_was_is_a_split_and_a_merger():
     truth = np.ones((22, 22), bool)
     truth[12:14] = False
     assert counts(warp(apart, truth)) == {"mergers": 1, "splits": 1}
+
+
+def test_places_of_mergers_and_splits_are_where_they_are():
+    truth, prediction = cells(), cells()
+    prediction[4, 10:12] = True  # joins the upper cells
+    prediction[15, 12:] = False  # divides the lower right one
+    mergers, splits = warping_places(prediction, truth)
+    assert mergers.shape == splits.shape == truth.shape
+    (merger,) = np.argwhere(mergers)
+    assert merger[0] == 4
+    assert merger[1] in (10, 11)
+    split = np.argwhere(splits)
+    assert set(split[:, 0]) == {15}
+    assert len(split) >= 1
+    found = warp(prediction, truth)
+    assert (found.mergers, found.splits) == (1, 1)
+    assert not any(places.any() for places in warping_places(truth, truth))
+
+
+@given(SEEDS)
+@settings(max_examples=30, deadline=None)
+def test_there_is_a_place_for_every_kind_of_mistake_and_none_without(seed):
+    generator = np.random.default_rng(seed)
+    truth = ndimage.gaussian_filter(generator.normal(size=(14, 15)), 1.5) > 0
+    prediction = ndimage.gaussian_filter(generator.normal(size=(14, 15)), 1.5) > 0
+    valid = generator.random(truth.shape) < 0.8
+    found = warp(prediction, truth, valid)
+    mergers, splits = warping_places(prediction, truth, valid)
+    assert mergers.any() == (found.mergers > 0)
+    assert splits.any() == (found.splits > 0)
+    assert not (mergers | splits)[~valid].any()
+
+
+def test_a_map_is_warped_at_each_threshold():
+    probability = np.where(cells(), 0.8, 0.2)
+    probability[4, 10:12] = 0.5
+    assert [each.mergers for each in warps(probability, cells(), [0.4, 0.6])] == [1, 0]
+    assert warping_error(probability, cells(), [0.4, 0.6])[1] == 0.6

@@ -31,7 +31,7 @@ def test_only_what_cannot_be_read_is_left_out(damaged):
     image, pixels = damaged
     with pytest.raises(ImageFileError):
         image.read()
-    tolerated = tolerate(image, 7.4)
+    tolerated = tolerate(image, [7.4])
     found = tolerated.read().array
     wrong = found != pixels
     assert (found[wrong] == 7).all()
@@ -49,7 +49,7 @@ def test_only_what_cannot_be_read_is_left_out(damaged):
 
 def test_it_is_said_where(damaged):
     image, _ = damaged
-    tolerated = tolerate(image, 0)
+    tolerated = tolerate(image, [0])
     assert describe_damage(tolerated) == ""
     tolerated.read((slice(0, 200), slice(0, 200)))
     assert describe_damage(tolerated) == ""
@@ -68,7 +68,7 @@ def test_a_pixel_that_is_not_finite_is_one_that_cannot_be_read(tmp_path):
     array = create_image(tmp_path / "a.zarr", header, (40, 40))
     array[...] = 1
     array[3, 5] = np.nan
-    found = tolerate(open_image(tmp_path / "a.zarr"), 2.5).read().array
+    found = tolerate(open_image(tmp_path / "a.zarr"), [2.5]).read().array
     assert np.isfinite(found).all()
     assert found[3, 5] == 2.5
 
@@ -78,12 +78,24 @@ def test_the_fill_is_a_value_of_the_type(tmp_path, dtype, fill, kept):
     array = create_image(tmp_path / "a.zarr", ImageHeader("YX", (9, 9), np.dtype(dtype)), (9, 9))
     array[...] = 1
     (tmp_path / "a.zarr" / "0" / "c" / "0" / "0").write_bytes(b"nothing")
-    tolerated = pickle.loads(pickle.dumps(tolerate(open_image(tmp_path / "a.zarr"), fill)))
+    tolerated = pickle.loads(pickle.dumps(tolerate(open_image(tmp_path / "a.zarr"), [fill])))
     np.testing.assert_array_equal(tolerated.read().array, kept)
 
 
 def test_nothing_is_lost_of_an_image_that_can_be_read(tmp_path):
     image = open_image(write_zarr(tmp_path / "a.zarr", noise("YX", (50, 60))))
-    tolerated = tolerate(image, 0)
+    tolerated = tolerate(image, [0])
     np.testing.assert_array_equal(tolerated.read().array, image.read().array)
     assert damage(tolerated) == []
+
+
+def test_each_channel_has_its_own_fill(tmp_path):
+    header = ImageHeader("TCYX", (2, 3, 9, 9), np.dtype(np.uint8))
+    array = create_image(tmp_path / "a.zarr", header, (9, 9))
+    array[...] = 1
+    (tmp_path / "a.zarr" / "0" / "c" / "0" / "1" / "0" / "0").write_bytes(b"nothing")
+    tolerated = tolerate(open_image(tmp_path / "a.zarr"), [10, 20, 300])
+    whole = (slice(0, 3), slice(0, 9), slice(0, 9))
+    lost = tolerated.read((slice(0, 1), *whole)).array
+    assert [set(channel.ravel().tolist()) for channel in lost[0]] == [{10}, {20}, {255}]
+    assert (tolerated.read((slice(1, 2), *whole)).array == 1).all()

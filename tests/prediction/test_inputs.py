@@ -47,7 +47,9 @@ def test_the_first_that_is_no_use_ends_the_command_before_it_begins(folder):
     assert names == []
     assert isinstance(error, ImageFileError)
     assert str(error).startswith(f"{folder}/in/b.tif: cannot be read as TIFF")
-    assert str(error).endswith("; --keep-going predicts the others (2 of 3)")
+    assert str(error).endswith(
+        "; 1 more cannot be used either; --keep-going predicts the other 2 images"
+    )
     assert not (folder / "out").exists()
 
 
@@ -69,7 +71,9 @@ def test_one_whose_pixels_are_no_use_is_left_out_as_well(folder, options):
     names, error = run(folder, "in/a.tif", "in/cut.png", "in/d.png", keep_going=True, **options)
     assert names == ["a.tif", "d.png"]
     assert str(error).startswith(f"1 image was left out: {folder}/in/cut.png: cannot be read")
-    assert run(folder, "in/a.tif", "in/cut.png", out="other", **options)[0] == ["a.tif"]
+    names, error = run(folder, "in/a.tif", "in/cut.png", out="other", **options)
+    assert names == ["a.tif"]
+    assert str(error).endswith("; --keep-going leaves it out")
 
 
 def test_of_images_that_are_all_no_use_nothing_is_made(folder):
@@ -179,8 +183,8 @@ def test_less_memory_is_not_ignored_for_a_tile_that_was_begun(tmp_path, monkeypa
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path, "in.zarr", tile=1024, suffix=".zarr")
     monkeypatch.setattr("septum.prediction.files.memory_for_tiles", lambda memory: memory)
-    with pytest.raises(SaveError, match=r"another tile \(1024\)"):
-        run(tmp_path, "in.zarr", memory=10**6, suffix=".zarr")
+    _, error = run(tmp_path, "in.zarr", memory=10**6, suffix=".zarr")
+    assert "and what is there was begun with 1024; give more memory" in str(error)
     assert run(tmp_path, "in.zarr", memory=10**9, suffix=".zarr") == (["in.zarr"], None)
 
 
@@ -198,3 +202,36 @@ def test_what_an_earlier_command_has_done_does_not_count_for_the_rate(monkeypatc
     clock[0] = 60.0
     watch(20_000_000, 100_000_000)
     assert capsys.readouterr().err.strip() == "20% · 1.00 megapixels/s · 80 s left"
+
+
+def test_a_small_image_of_which_nothing_can_be_read_is_left_out(folder):
+    whole = (folder / "in" / "a.tif").read_bytes()
+    (folder / "in" / "cut.tif").write_bytes(whole[: len(whole) // 2])
+    names, error = run(folder, "in/cut.tif", "in/a.tif", keep_going=True)
+    assert names == ["a.tif"]
+    assert "in/cut.tif: " in str(error)
+
+
+def test_one_that_has_a_part_of_its_results_is_made_anew_only_if_asked(folder):
+    inputs = ("in/a.tif", "in/d.png")
+    run(folder, *inputs)
+    (folder / "out" / "a.mask.tif").unlink()
+    with pytest.raises(SaveError, match=r"a\.probability\.tif: exists already, but not all"):
+        run(folder, *inputs, skip_existing=True)
+    assert run(folder, *inputs, skip_existing=True, overwrite=True) == (["a.tif"], None)
+    assert run(folder, *inputs, skip_existing=True) == ([], None)
+
+
+def test_what_was_gone_on_with_is_said(tmp_path, monkeypatch, capsys):
+    save_model(tmp_path / "model.safetensors", small_model())
+    write_zarr(tmp_path / "in.zarr", noise("YX", (150, 170)))
+    with monkeypatch.context() as patch:
+        stop_after(patch, 15)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, "in.zarr", tile=48, suffix=".zarr")
+    model = tmp_path / "model.safetensors"
+    options = Options(suffix=".zarr")
+    (written,) = predict_files(model, [tmp_path / "in.zarr"], tmp_path / "out", options)
+    assert written.before == (2 * 32 * 170 + 3 * 32 * 32) / (150 * 170)
+    terminal.print_written(dataclasses.replace(written, seconds=2.0))
+    assert "(went on at 55%, 0.01 megapixels/s)" in capsys.readouterr().out

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 
 from predictions import contents, local_cluster, noise, small_model, stop_after, write_zarr
 from septum.errors import ImageFileError, InputError, SaveError
@@ -15,7 +16,7 @@ from septum.images.rescaled import read_rescaled
 from septum.images.stored import open_image
 from septum.images.zarr_writer import create_image
 from septum.model import save_model
-from septum.prediction import job, one_image
+from septum.prediction import doubts, job, one_image
 from septum.prediction.files import Options, predict_files
 from septum.prediction.overlap_tile import prepare
 from septum.prediction.streaming import predict_whole
@@ -70,6 +71,21 @@ def test_planes_keep_their_number_and_volumes_are_resampled_in_z(tmp_path):
         probability = read_image(written.files[1]).array
         assert probability.shape in ((2, 6, 60, 70), (6, 2, 60, 70))
         assert probability.std() > 1e-4
+
+
+def test_a_probability_brought_back_is_one(tmp_path):
+    """The mean of 14 ones that 5 pixels are made of is above 1, to rounding."""
+    model = small_model().replace(pixel_size=(0.5, 0.5))
+    with torch.no_grad():
+        model.network.score.weight.zero_()
+        model.network.score.bias[:] = torch.tensor([-99.0, 99.0])
+    save_model(tmp_path / "m.safetensors", model)
+    write_image(tmp_path / "a.tif", Image(np.full((5, 5), 100, np.uint8), "YX", (1.4, 1.4)))
+    assert whole(np.ones((14, 14), np.float32), (5, 5)).max() > 1
+    predict(tmp_path / "m.safetensors", tmp_path / "a.tif", tmp_path / "out")
+    found = read_image(tmp_path / "out" / "a.probability.tif").array
+    assert found.max() == 1.0
+    assert found.min() == 0.0
 
 
 @pytest.mark.parametrize("stage", [3, 12])
@@ -158,7 +174,7 @@ def test_a_region_that_cannot_be_read_is_named(damaged, monkeypatch):
     words = r"damaged\.zarr.*within Y \d+–\d+, X \d+–\d+ \(--keep-going goes on\)"
     with pytest.raises(ImageFileError, match=words):
         list(predict_files(model, source, damaged / "out", Options(tile=96)))
-    assert not list((damaged / "out").iterdir())
+    assert not (damaged / "out").exists()
     monkeypatch.setattr(one_image, "WHOLE_BYTES", 0)  # a large image: tile by tile
     with pytest.raises(ImageFileError, match=words):
         list(predict_files(model, source, damaged / "out", Options(tile=96)))
@@ -203,10 +219,11 @@ def test_chunks_in_shards_are_not_counted(tmp_path):
 
 def test_what_could_not_be_read_is_remembered_by_the_store(damaged, monkeypatch):
     monkeypatch.setattr(one_image, "WHOLE_BYTES", 0)
+    monkeypatch.setattr(doubts, "LOOKED_AT", 64)  # in the middle, where all can be read
     options = Options(tile=96, keep_going=True, suffix=".zarr")
     source = [damaged / "damaged.zarr"]
     with monkeypatch.context() as patch:
-        stop_after(patch, 60)
+        stop_after(patch, 90)  # of 110; the last to look at the damage is number 64
         with pytest.raises(KeyboardInterrupt):
             list(predict_files(model_file(damaged), source, damaged / "out", options))
     (written,) = predict_files(model_file(damaged), source, damaged / "out", options)

@@ -2,213 +2,208 @@
 
 from __future__ import annotations
 
-import re
+import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from septum.annotation.labels import LabelMeaning, find_meaning, to_target
-from septum.annotation.pairs import Annotated, Pair, find_names, find_pairs, load_pairs
-from septum.errors import InputError
-from septum.evaluation.contingency import Ids
-from septum.evaluation.pixels import Numbers
-from septum.evaluation.predictions import (
-    Dimensions,
-    Plane,
-    Prediction,
-    find_predictions,
-    read_prediction,
-    show,
-)
-from septum.evaluation.scores import IGNORED, score_image, summarize
-from septum.images.files import image_files
+from septum.annotation.labels import LabelMeaning, find_meaning
+from septum.annotation.pairs import find_names
+from septum.annotation.stored_pairs import StoredAnnotated, open_pairs
+from septum.errors import AnnotationError, InputError
+from septum.evaluation.choices import Scored, score_plane
+from septum.evaluation.pairing import Match, match_predictions
+from septum.evaluation.planes import Dimensions, Plane, read_prediction, show
+from septum.evaluation.predictions import find_predictions, number_objects
+from septum.evaluation.summary import summarize_scored
+from septum.evaluation.truth import find_truth, is_challenge, is_gold, make_truth
 from septum.recipe import Labels
 
-_ENDING = re.compile(r"[-_. ](masks?|labels?|seg|segmentation|annotations?|gt)$", re.IGNORECASE)
+
+@dataclass(frozen=True)
+class Task:
+    """A prediction, its truth plane by plane, and which of the planes are to be scored."""
+
+    match: Match
+    parts: tuple[StoredAnnotated, ...]
+    names: tuple[str, ...]
+    wanted: tuple[bool, ...]
+    dimensions: Dimensions
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Predictions and truth, paired and not yet read but for the labels' values.
+
+    ``notes``: what the labels were taken for, and what is left out.
+    """
+
+    tasks: tuple[Task, ...]
+    meaning: LabelMeaning
+    notes: tuple[str, ...]
+
+    @property
+    def pixels(self) -> int:
+        """Of all images that are to be scored."""
+        return sum(
+            math.prod(part.extents)
+            for task in self.tasks
+            for part, wanted in zip(task.parts, task.wanted, strict=True)
+            if wanted
+        )
+
+    def score(self) -> Iterator[Scored]:
+        """Read and score one image after the other. Raises InputError as `evaluate_files`."""
+        for task in self.tasks:
+            if any(task.wanted):
+                yield from _score_file(task, self.meaning)
+
+    def summarize(self, scored: Iterator[Scored]) -> dict[str, Any]:
+        """What `evaluate_files` returns, of what `score` yields."""
+        summary = summarize_scored(scored)
+        return summary | {"chosen": [*self.notes, *summary["chosen"]]}
 
 
 def evaluate_files(
     prediction: Path,
     truth: Path,
-    section: Labels,
+    labels: Labels | LabelMeaning,
     dimensions: Dimensions = 2,
-    meaning: LabelMeaning | None = None,
     only: Sequence[str] = (),
+    complete: bool = False,
 ) -> dict[str, Any]:
-    """Score predictions against truth; `{"images": [...], "mean": {...}, "interval": {...}}`.
+    """Score predictions against truth: `summarize_scored`, with what the labels were taken for.
+
+    See `compare`. Raises InputError (naming both files, where two do not fit) and AnnotationError.
+    """
+    comparison = compare(prediction, truth, labels, dimensions, only, complete)
+    return comparison.summarize(comparison.score())
+
+
+def compare(
+    prediction: Path,
+    truth: Path,
+    labels: Labels | LabelMeaning,
+    dimensions: Dimensions = 2,
+    only: Sequence[str] = (),
+    complete: bool = False,
+) -> Comparison:
+    """Pair predictions with truth, and find what the labels mean.
 
     `prediction` is what `find_predictions` takes and `truth` what `find_truth` takes; they are
-    paired by `match_names`. With 2 dimensions each plane of a stack is an image of its own, a row
-    named NAME[07]. `meaning` says what label values are; without it, it is found in the truth by
-    `section`, which is right where the truth shows every class that the model knows. `only`
+    paired by `match_predictions`. With 2 dimensions each plane of a stack is an image of its own, a
+    row named NAME[07]. `labels` says what label values are; a section of a recipe is a way to find
+    it in the truth, which is right where the truth shows every class that the model knows. `only`
     names the images or planes to score, or counts them from 0; without it, all.
-    Raises InputError (naming both files, where two do not fit) and AnnotationError.
+
+    The Cell Tracking Challenge's label files are numbered objects; in its gold truth not every
+    object need be drawn, unless `complete` says so. Raises InputError and AnnotationError.
     """
-    matches = match_names(find_predictions(prediction), find_truth(truth))
-    drawn = {pair.name: load_pairs([pair], dimensions) for _, pair in matches}
-    if meaning is None:
-        parts = [part for planes in drawn.values() for part in planes]
-        meaning = find_meaning([(part.name, part.labels_S) for part in parts], section)
-    names = [
-        predicted.name + part.name.removeprefix(pair.name)
-        for predicted, pair in matches
-        for part in drawn[pair.name]
-    ]
-    chosen = {names[index] for wanted in only for index in find_names(wanted, names, "--only")}
-    rows: list[dict[str, Any]] = []
-    for predicted, pair in matches:
-        parts = drawn[pair.name]
-        wanted = [not only or name in chosen for name in names[: len(parts)]]
-        del names[: len(parts)]
-        rows += _score_file(predicted, parts, wanted, meaning, dimensions)
-    return summarize(rows)
-
-
-def truth_maps(part: Annotated, meaning: LabelMeaning) -> tuple[npt.NDArray[np.uint8], Ids]:
-    """Class map (255 is ignored) and object ids to score against.
-
-    As `to_target` makes them for training, but for one thing: touching objects keep the pixels
-    where they touch, which are only taken from them to be learnt. Scores are against what was
-    drawn.
-    """
-    classes_S, instances_S = to_target(part.labels_S, meaning, str(part.label_path))
-    if meaning.kind == "instances":
-        kept_S = classes_S != IGNORED
-        instances_S = np.where(kept_S, part.labels_S, 0)
-        classes_S = np.where(kept_S, instances_S != 0, IGNORED).astype(np.uint8)
-    return classes_S, instances_S
-
-
-def find_truth(path: Path) -> list[Pair]:
-    """Label files, with their images where `path` is a data set, in natural order.
-
-    `path` is a data set in one of the layouts of `find_pairs`, one label file (or stack), or a
-    folder of label files. Without images a label file stands as its own. Raises InputError.
-    """
-    if path.is_file() and path.suffix.lower() != ".csv":
-        return [_alone(path)]
-    files = image_files(path) if path.is_dir() else []
-    try:
-        return find_pairs(path)
-    except InputError:
-        if not files:
-            raise
-    return [_alone(file) for file in files]
-
-
-def match_names(
-    predictions: Sequence[Prediction], truths: Sequence[Pair]
-) -> list[tuple[Prediction, Pair]]:
-    """Pair by name: equal, or the truth's has an ending more, such as NAME_labels or NAME-mask.
-
-    One of each belong together whatever their names. Raises InputError naming those left over, on
-    either side: scores of a part of the images must be asked for, not happen.
-    """
-    if len(predictions) == len(truths) == 1:
-        return [(predictions[0], truths[0])]
-    by_name = {truth.name: truth for truth in truths}
-    found = {p.name: by_name[p.name] for p in predictions if p.name in by_name}
-    taken = {truth.name for truth in found.values()}
-    by_key = {_ENDING.sub("", t.name): t for t in truths if t.name not in taken}
-    found |= {p.name: by_key[p.name] for p in predictions if p.name in by_key.keys() - found.keys()}
-    taken = {truth.name for truth in found.values()}
-    problems = [
-        _list("predicted", "truth", [p.name for p in predictions if p.name not in found]),
-        _list("in the truth", "prediction", [t.name for t in truths if t.name not in taken]),
-    ]
-    if any(problems):
-        raise InputError(
-            "; ".join(filter(None, problems)) + f" (predictions: {predictions[0].file.parent}, "
-            f"truth: {truths[0].labels.parent}); expected equal names on both sides"
-        )
-    return [(prediction, found[prediction.name]) for prediction in predictions]
-
-
-def score_plane(
-    plane: Plane, classes_S: npt.NDArray[np.uint8], instances_S: Ids, class_count: int
-) -> dict[str, float]:
-    """The measures of `score_image`, from the probabilities if there are any, else from the mask.
-
-    With both, `mask_pixel_error` and `mask_rand_error` say what the mask has, whose threshold is
-    the model's own; the probabilities' pixel error is at 0.5 and their Rand error at its best.
-    Two classes: the object is the second channel of two, or the only one. More: the class is the
-    channel with the largest value, the first of equals. Raises InputError where channels or class
-    ids are not those of the truth.
-    """
-    if plane.mask is not None:
-        _check_mask(plane.mask, class_count)
-    if plane.probability is None:
-        assert plane.mask is not None
-        return score_image(plane.mask, classes_S, instances_S, class_count)
-    channels = plane.probability.shape[0]
-    if class_count == 2 and channels <= 2:
-        scores = score_image(plane.probability[-1], classes_S, instances_S)
-    elif class_count == channels:
-        chosen_S = plane.probability.argmax(0).astype(np.uint8)
-        scores = score_image(chosen_S, classes_S, instances_S, class_count)
+    predictions, truths = find_predictions(prediction), find_truth(truth)
+    matches, left = match_predictions(predictions, truths)
+    opened = [_open(match, dimensions) for match in matches]
+    notes = []
+    if isinstance(labels, Labels):
+        if is_gold(truths) and labels.kind in ("auto", "instances") and not complete:
+            labels = labels.model_copy(update={"kind": "instances", "unlabelled": "ignore"})
+            notes.append(
+                "truth: the Cell Tracking Challenge's gold truth, in which not every object need "
+                "be drawn; if they all are: --complete"
+            )
+        elif is_challenge(truths) and labels.kind == "auto":
+            labels = labels.model_copy(update={"kind": "instances"})
+        meaning = _find_meaning([part for parts in opened for part in parts], labels, truth)
     else:
-        raise InputError(
-            f"{channels} channels of probabilities, but the truth has {class_count} classes"
-        )
-    if plane.mask is not None:
-        of_mask = score_image(plane.mask, classes_S, instances_S, class_count)
-        for measure in ("pixel_error", "rand_error"):
-            if measure in of_mask:
-                scores[f"mask_{measure}"] = of_mask[measure]
-    return scores
+        meaning = labels
+    notes.append(f"labels: {meaning.describe()}")
+    types = {part.labels.dtype for parts in opened for part in parts}
+    notes += [f"labels are stored as {t}; all are whole" for t in types if t.kind == "f"]
+    if left:
+        noun = "prediction" if len(left) == 1 else "predictions"
+        notes.append(f"{len(left)} {noun} of frames without truth: not scored")
+    if meaning.kind == "instances":
+        numbered = number_objects([match.prediction for match in matches])
+        matches = [
+            Match(p, match.truth, match.plane) for p, match in zip(numbered, matches, strict=True)
+        ]
+    tasks = _choose(matches, opened, only, dimensions)
+    return Comparison(tuple(tasks), meaning, tuple(notes))
 
 
-def _alone(labels: Path) -> Pair:
-    return Pair(labels.stem.removesuffix(".ome"), labels, labels)
+def _open(match: Match, dimensions: Dimensions) -> list[StoredAnnotated]:
+    return open_pairs([match.truth], 2 if match.plane is not None else dimensions)
 
 
-def _score_file(
-    predicted: Prediction,
-    drawn: Sequence[Annotated],
-    wanted: Sequence[bool],
-    meaning: LabelMeaning,
+def _find_meaning(parts: Sequence[StoredAnnotated], section: Labels, truth: Path) -> LabelMeaning:
+    """The labels are read a file at a time, and again when they are scored."""
+    try:
+        return find_meaning(((part.name, part.read_labels()) for part in parts), section)
+    except AnnotationError as error:
+        message = str(error)
+        if str(truth) not in message:  # it names an image, not the file that its labels are in
+            message = f"{truth}: {message}"
+        if "probability" not in message and any(p.labels.dtype.kind == "f" for p in parts):
+            message += "; or is this a probability map? Threshold it first"
+        raise AnnotationError(message) from error
+
+
+def _choose(
+    matches: Sequence[Match],
+    opened: Sequence[Sequence[StoredAnnotated]],
+    only: Sequence[str],
     dimensions: Dimensions,
-) -> Iterator[dict[str, Any]]:
-    planes = list(read_prediction(predicted, dimensions))
-    both = f"{predicted.file} and {drawn[0].label_path}"
-    if len(planes) != len(drawn):
+) -> Iterator[Task]:
+    names = [
+        tuple(
+            match.prediction.name
+            + (part.name.removeprefix(match.truth.name) if match.plane is None else "")
+            + (f"[{match.plane:02d}]" if match.plane is not None else "")
+            for part in parts
+        )
+        for match, parts in zip(matches, opened, strict=True)
+    ]
+    flat = [name for each in names for name in each]
+    chosen = {flat[index] for wanted in only for index in find_names(wanted, flat, "--only")}
+    for match, parts, own in zip(matches, opened, names, strict=True):
+        wanted = tuple(not only or name in chosen for name in own)
+        yield Task(match, tuple(parts), own, wanted, 2 if match.plane is not None else dimensions)
+
+
+def _score_file(task: Task, meaning: LabelMeaning) -> Iterator[Scored]:
+    predicted = task.match.prediction
+    both = f"{predicted.file} and {task.match.truth.labels}"
+    planes = _planes(task, both)
+    if len(planes) != len(task.parts):
         raise InputError(
-            f"{both} differ in their number of planes: {len(planes)} and {len(drawn)}; "
+            f"{both} differ in their number of planes: {len(planes)} and {len(task.parts)}; "
             "predict the images that the truth was drawn on"
         )
-    for plane, part, is_wanted in zip(planes, drawn, wanted, strict=True):
-        if not is_wanted:
+    for plane, part, name, wanted in zip(planes, task.parts, task.names, task.wanted, strict=True):
+        if not wanted:
             continue
-        if plane.shape != part.labels_S.shape:
+        if plane.shape != part.extents:
             raise InputError(
-                f"{both} differ in size: {show(plane.shape)} and {show(part.labels_S.shape)}"
+                f"{both} differ in size: {show(plane.shape)} and {show(part.extents)}; predict the "
+                "images that the truth was drawn on"
             )
-        classes_S, instances_S = truth_maps(part, meaning)
+        drawn = make_truth(part.read_labels(), meaning, str(part.label_path))
         try:
-            scores = score_plane(plane, classes_S, instances_S, meaning.class_count)
+            scores, chosen, segments_S = score_plane(plane, drawn)
         except InputError as error:
             raise InputError(f"{both} cannot be compared: {error}") from error
-        yield {"name": predicted.name + plane.suffix, **scores}
+        read = part.image.read if part.image_path != part.label_path else None
+        yield Scored(name, scores, chosen, plane, drawn, segments_S, read)
 
 
-def _check_mask(mask_S: Numbers, class_count: int) -> None:
-    """A mask of three classes must not pass for one of two."""
-    if class_count > 2:
-        return  # the class scores check their ids
-    found = [int(value) for value in np.unique(mask_S) if value != 0]
-    if found not in ([], [1], [255]):
-        shown = ", ".join(map(str, found[:5])) + (" …" if len(found) > 5 else "")
+def _planes(task: Task, both: str) -> list[Plane]:
+    planes = list(read_prediction(task.match.prediction, task.dimensions))
+    number = task.match.plane
+    if number is None:
+        return planes
+    if number >= len(planes):
         raise InputError(
-            f"the mask holds the values {shown} beside 0, but the truth has two classes; "
-            "expected 0 and 1, or 0 and 255"
+            f"{both}: the truth is of plane {number}, counted from 0, but the prediction has "
+            f"{len(planes)}"
         )
-
-
-def _list(noun: str, other: str, names: Sequence[str]) -> str:
-    if not names:
-        return ""
-    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    return f"{len(names)} {noun} without {other}: {shown}"
+    return [planes[number]]

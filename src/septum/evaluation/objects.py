@@ -6,8 +6,10 @@ of images larger than memory, too. Shapes: S the spatial axes, T true objects, P
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -89,12 +91,7 @@ def match_objects(overlaps: Overlaps, tau: float) -> Matching:
 
 def add_matchings(matchings: Sequence[Matching]) -> Matching:
     """Of several images together: all objects count alike, whatever image they are in."""
-    return Matching(
-        sum(m.true_positives for m in matchings),
-        sum(m.false_positives for m in matchings),
-        sum(m.false_negatives for m in matchings),
-        sum(m.iou_sum for m in matchings),
-    )
+    return _sum(Matching, matchings)
 
 
 def average_precision(segmentation_S: Ids, truth_S: Ids, tau: float = 0.5) -> float:
@@ -166,34 +163,81 @@ def detection(overlaps: Overlaps) -> Detection:
 
 def add_detections(found: Sequence[Detection]) -> Detection:
     """Of several images together, as the challenge counts those of a video."""
-    return Detection(
-        sum(d.objects for d in found),
-        sum(d.missed for d in found),
-        sum(d.invented for d in found),
-        sum(d.divisions for d in found),
+    return _sum(Detection, found)
+
+
+@dataclass(frozen=True, eq=False)
+class ObjectCounts:
+    """What all measures of objects are made of, of an image or of several together.
+
+    ``seg_T``: `seg_of_objects`; ``matchings`` by τ. ``partial``: not every object was drawn, so
+    that only ``seg_T`` means anything.
+    """
+
+    seg_T: npt.NDArray[np.float64]
+    detection: Detection
+    matchings: Mapping[float, Matching]
+    partial: bool = False
+
+    def scores(self) -> dict[str, float]:
+        """`seg`, `det`, `ap_50` … `ap_95`, `ap_mean`, `panoptic_quality`, `mean_matched_iou`,
+        `objects`, `true_objects`; of partly drawn truth `seg` and `true_objects`.
+
+        ``seg`` and ``det`` are left out where the truth has no object, ``mean_matched_iou`` where
+        there is no pair.
+        """
+        scores: dict[str, float] = {}
+        known = {"true_objects": float(len(self.seg_T))}
+        if len(self.seg_T):
+            scores["seg"] = float(self.seg_T.mean())
+        if self.partial:
+            return scores | known
+        if len(self.seg_T):
+            scores["det"] = self.detection.det
+        for tau, matching in self.matchings.items():
+            scores[f"ap_{round(100 * tau)}"] = matching.average_precision
+        precisions = [m.average_precision for m in self.matchings.values()]
+        scores["ap_mean"] = float(np.mean(precisions))
+        half = self.matchings[0.5]
+        scores["panoptic_quality"] = half.panoptic_quality
+        if half.true_positives:
+            scores["mean_matched_iou"] = half.mean_matched_iou
+        scores["objects"] = float(half.true_positives + half.false_positives)
+        return scores | known
+
+
+def count_objects(table: Contingency, partial: bool = False) -> ObjectCounts:
+    """Of one image; ``partial`` as in `ObjectCounts`."""
+    overlaps = table.overlaps()
+    return ObjectCounts(
+        seg_of_objects(overlaps),
+        detection(overlaps),
+        {tau: match_objects(overlaps, tau) for tau in TAUS},
+        partial,
+    )
+
+
+def add_counts(counts: Sequence[ObjectCounts]) -> ObjectCounts:
+    """Of several images together: all objects count alike, whatever image they are in."""
+    return ObjectCounts(
+        np.concatenate([count.seg_T for count in counts]),
+        add_detections([count.detection for count in counts]),
+        {tau: add_matchings([count.matchings[tau] for count in counts]) for tau in TAUS},
+        any(count.partial for count in counts),
     )
 
 
 def object_scores(table: Contingency) -> dict[str, float]:
-    """`seg`, `det`, `ap_50` … `ap_95`, `ap_mean`, `panoptic_quality`, `mean_matched_iou`, counts.
+    """`ObjectCounts.scores` of one image."""
+    return count_objects(table).scores()
 
-    ``seg`` and ``det`` are left out where the truth has no object.
-    """
-    overlaps = table.overlaps()
-    scores: dict[str, float] = {}
-    if len(overlaps.truth_T):
-        scores = {"seg": float(seg_of_objects(overlaps).mean()), "det": detection(overlaps).det}
-    matchings = {tau: match_objects(overlaps, tau) for tau in TAUS}
-    for tau, matching in matchings.items():
-        scores[f"ap_{round(100 * tau)}"] = matching.average_precision
-    scores["ap_mean"] = float(np.mean([m.average_precision for m in matchings.values()]))
-    half = matchings[0.5]
-    scores["panoptic_quality"] = half.panoptic_quality
-    if half.true_positives:
-        scores["mean_matched_iou"] = half.mean_matched_iou
-    scores["objects"] = float(len(overlaps.segment_S))
-    scores["true_objects"] = float(len(overlaps.truth_T))
-    return scores
+
+Counted = TypeVar("Counted", Matching, Detection)
+
+
+def _sum(kind: type[Counted], found: Sequence[Counted]) -> Counted:
+    """Field by field."""
+    return kind(*(sum(getattr(each, f.name) for each in found) for f in dataclasses.fields(kind)))
 
 
 def _assign(

@@ -13,9 +13,9 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from septum.errors import InputError
+from septum.evaluation.components import components
 from septum.evaluation.contingency import (
     Contingency,
     Counts,
@@ -127,7 +127,7 @@ def rand_error(
     components are found: a bridge across them joins nothing.
     Raises InputError for values outside [0, 1], no threshold, or different shapes.
     """
-    error_T = _rand_errors(probability_S, truth_S, thresholds, valid_S, background)
+    error_T = rand_errors(probability_S, truth_S, thresholds, valid_S, background)
     return _smallest(error_T, thresholds)
 
 
@@ -150,35 +150,41 @@ def best_threshold(
             f"{len(probabilities)} and {len(truths)}"
         )
     errors_NT = [
-        _rand_errors(probability, truth, thresholds, valid, background)
+        rand_errors(probability, truth, thresholds, valid, background)
         for probability, truth, valid in zip(probabilities, truths, valids, strict=True)
     ]
     error, threshold = _smallest(np.mean(errors_NT, axis=0), thresholds)
     return threshold, error
 
 
-def components(object_S: Bools) -> npt.NDArray[np.int32]:
-    """Ids 1, 2, … of the connected components by faces (4 neighbours in 2D, 6 in 3D); 0 outside."""
-    ids_S, _ = ndimage.label(object_S)
-    return np.asarray(ids_S, dtype=np.int32)
+def flat_truth(
+    probability_S: Numbers, truth_S: Numbers, thresholds: Sequence[float], valid_S: Bools | None
+) -> tuple[npt.NDArray[np.int32], Counts]:
+    """The true objects as `compact` gives them, 0 where pixels are not valid.
 
-
-def _rand_errors(
-    probability_S: Numbers,
-    truth_S: Numbers,
-    thresholds: Sequence[float],
-    valid_S: Bools | None,
-    background: Background,
-) -> npt.NDArray[np.float64]:
+    A boolean truth is taken apart into components. Raises InputError for values of the map outside
+    [0, 1], no threshold, or different shapes.
+    """
     if len(thresholds) == 0:
-        raise InputError("the Rand error needs at least one threshold")
+        raise InputError("at least one threshold is needed, found none")
     check_shapes([a.shape for a in (probability_S, truth_S, valid_S) if a is not None])
     check_probability(probability_S if valid_S is None else probability_S[valid_S])
     if valid_S is not None:
         truth_S = np.where(valid_S, truth_S, truth_S.dtype.type(0))
     if truth_S.dtype == bool:
         truth_S = components(truth_S.astype(bool, copy=False))
-    truth_N, truth_ids = compact(truth_S, "truth")
+    return compact(truth_S, "truth")
+
+
+def rand_errors(
+    probability_S: Numbers,
+    truth_S: Numbers,
+    thresholds: Sequence[float],
+    valid_S: Bools | None = None,
+    background: Background = "unassigned",
+) -> npt.NDArray[np.float64]:
+    """`rand_error` at each of the thresholds."""
+    truth_N, truth_ids = flat_truth(probability_S, truth_S, thresholds, valid_S)
     errors = []
     for threshold in thresholds:
         object_S = probability_S > threshold

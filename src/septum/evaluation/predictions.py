@@ -1,150 +1,133 @@
-"""Predictions as files: `NAME.mask.tif` and `NAME.probability.tif`, or plain masks and maps.
+"""Predictions as files: `NAME.mask.tif`, `NAME.probability.tif`, `NAME.instances.tif`.
 
-Or an OME-Zarr `NAME.zarr` of both: the image is the probabilities, `labels/mask` the mask.
+Or an OME-Zarr `NAME.zarr` of all three: the image is the probabilities, the others are in `labels`.
+Or what other programs leave: plain label images and maps.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NoReturn
 
 import numpy as np
-import numpy.typing as npt
 
+from septum.annotation.census import take_census
+from septum.annotation.labels import MANY_VALUES
 from septum.errors import InputError
-from septum.evaluation.pixels import Numbers
-from septum.images.files import SUFFIXES, image_files, natural_key, read_image
-from septum.images.stored import load_image
-from septum.images.zarr_store import PROGRESS, is_finished
+from septum.images.files import SUFFIXES, image_files, natural_key
+from septum.images.stored import load_image, open_image
+from septum.images.zarr_store import PROGRESS, is_finished, is_zarr
 
-Dimensions = Literal[2, 3]
+Kind = Literal["mask", "probability", "instances"]
 
-_MASK = Path("labels", "mask")
+_WITHIN = {"mask": Path("labels", "mask"), "instances": Path("labels", "instances")}
 _OURS = re.compile(r"(?P<name>.+)\.(?P<kind>mask|probability|instances)\.[^.]+")
+_MASKS = ({0}, {1}, {255}, {0, 1}, {0, 255})
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What was predicted for one input file: at least one of the two files.
+    """What was predicted for one input file: at least one of the three files.
 
-    Of an OME-Zarr, ``probability`` is the store and ``mask`` the label image in it.
+    Of an OME-Zarr, ``probability`` is the store, the others are label images in it.
     """
 
     name: str
     mask: Path | None = None
     probability: Path | None = None
+    instances: Path | None = None
 
     @property
     def file(self) -> Path:
         """The file to name in a message."""
-        path = self.probability or self.mask
+        path = self.probability or self.mask or self.instances
         assert path is not None
         return path
-
-
-@dataclass(frozen=True)
-class Plane:
-    """A prediction of one image, or of one plane of a stack; at least one of the two arrays.
-
-    `suffix` tells the planes of a file apart. `probability` is in [0, 1], channels first;
-    `mask` has class ids.
-    """
-
-    suffix: str
-    mask: Numbers | None
-    probability: npt.NDArray[np.floating] | None
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Spatial shape."""
-        if self.probability is not None:
-            return self.probability.shape[1:]
-        assert self.mask is not None
-        return self.mask.shape
 
 
 def find_predictions(path: Path) -> list[Prediction]:
     """Predictions of a folder, in natural order of their names, or of one file.
 
     In a folder with files of the names that `septum predict` gives, or its OME-Zarr stores, only
-    those count; a store may also be given itself. Other OME-Zarr images never count. In another
-    folder, and for a single file, each image file is a prediction of the name before its last
-    suffix: a probability if its pixels are floating, else a mask. Raises InputError for no
-    prediction, two of one name, or a store that is not finished.
+    those count; a store may also be given itself. In another folder, and for a single file, each
+    image file or OME-Zarr image is a prediction of the name before its last suffix (of a label
+    image in a store, X.zarr/labels/NAME, that of the store): probabilities if its pixels are
+    floating and not whole numbers, else a mask (see `number_objects`). Raises InputError for no
+    prediction, two of one name, an image with labels in it, or a store that is not finished.
     """
     if not path.exists():
         raise InputError(f"{path}: does not exist; expected a folder of predictions, or one file")
     stores = _find_stores(path)
-    files = image_files(path) if path.is_dir() else [path]
+    files = image_files(path) if path.is_dir() and not is_zarr(path) else [path]
     ours = [(file, match) for file in files if (match := _OURS.fullmatch(file.name))]
     found: dict[str, dict[str, Path]] = {}
     if ours or stores:
-        entries = [
-            (m["name"].removesuffix(".ome"), m["kind"], file)
-            for file, m in ours
-            if m["kind"] != "instances"
-        ]
+        entries = [(m["name"].removesuffix(".ome"), m["kind"], file) for file, m in ours]
     else:
-        entries = [(file.stem.removesuffix(".ome"), _kind(file), file) for file in files]
+        files += _plain_stores(path)
+        entries = [(name_of(file), _plain_kind(file), file) for file in files if _is_plain(file)]
     for name, kind, file in entries:
         other = found.setdefault(name, {}).setdefault(kind, file)
         if other != file:
             _refuse_two(file, other)
     for store in stores:
-        kinds = found.setdefault(store.stem.removesuffix(".ome"), {})
+        kinds = found.setdefault(name_of(store), {})
         if kinds:
-            _refuse_two(store, kinds.get("probability") or kinds["mask"])
-        kinds |= {"probability": store, "mask": store / _MASK}
+            _refuse_two(store, next(iter(kinds.values())))
+        within = {kind: store / place for kind, place in _WITHIN.items()}
+        kinds |= {"probability": store}
+        kinds |= {kind: place for kind, place in within.items() if place.is_dir()}
     if not found:
         raise InputError(
-            f"{path}: no predictions; expected NAME.mask.tif, NAME.probability.tif or NAME.zarr "
-            f"(with its {PROGRESS}) as `septum predict` writes them, or masks "
-            f"({' '.join(SUFFIXES)})"
+            f"{path}: no predictions; expected NAME.mask.tif, NAME.probability.tif, "
+            f"NAME.instances.tif or NAME.zarr (with its {PROGRESS}) as `septum predict` writes "
+            f"them, or label images ({' '.join(SUFFIXES)}, OME-Zarr)"
         )
     return [
-        Prediction(name, kinds.get("mask"), kinds.get("probability"))
+        Prediction(name, kinds.get("mask"), kinds.get("probability"), kinds.get("instances"))
         for name, kinds in sorted(found.items(), key=lambda item: natural_key(item[0]))
     ]
 
 
-def read_prediction(prediction: Prediction, dimensions: Dimensions = 2) -> Iterator[Plane]:
-    """Read the files and split stacks: with 2 dimensions each plane (Y, X) is an image of its own.
+def number_objects(predictions: Sequence[Prediction]) -> list[Prediction]:
+    """For a truth of numbered objects: plain label images with more values than a mask are, too.
 
-    Probabilities of 8 bits are scaled by 255. Raises InputError for a map outside [0, 1] or of
-    another integer type, a mask that is floating or has channels, or two files of one prediction
-    that differ in number or size of planes.
+    Of the plain label images all are, if one is: a frame with a single object looks like a mask.
+    What is named NAME.mask is a mask, whatever it holds. Raises InputError for an image whose many
+    values are in scattered pieces, as those of a map of 8 bits.
     """
-    masks = probabilities = None
-    if prediction.mask is not None:
-        masks = _read_masks(prediction.mask, dimensions)
-    if prediction.probability is not None:
-        probabilities = _read_probabilities(prediction.probability, dimensions)
-    if masks is None or probabilities is None:
-        for suffix, array in masks or []:
-            yield Plane(suffix, array, None)
-        for suffix, array in probabilities or []:
-            yield Plane(suffix, None, array)
-        return
-    if [a.shape for _, a in masks] != [a.shape[1:] for _, a in probabilities]:
-        raise InputError(
-            f"{prediction.mask} and {prediction.probability} differ in size: "
-            f"{len(masks)} of {show(masks[0][1].shape)} and "
-            f"{len(probabilities)} of {show(probabilities[0][1].shape[1:])}"
-        )
-    for (suffix, mask_S), (_, probability_CS) in zip(masks, probabilities, strict=True):
-        yield Plane(suffix, mask_S, probability_CS)
+    plain = [p for p in predictions if p.mask is not None and is_plain(p.mask)]
+    if not any(_holds_ids(p.mask) for p in plain if p.mask is not None):
+        return list(predictions)
+    return [replace(p, mask=None, instances=p.mask) if p in plain else p for p in predictions]
 
 
-def show(shape: tuple[int, ...]) -> str:
-    """A size for a message, `512 × 512`."""
-    return " × ".join(map(str, shape))
+def is_plain(file: Path) -> bool:
+    """Whether a file's name does not say what it holds, as those of `septum predict` do."""
+    return not _OURS.fullmatch(file.name) and not file.match("labels/mask")
+
+
+def name_of(path: Path) -> str:
+    """The name of a file or store; of a label image in a store, X.zarr/labels/NAME, the store's."""
+    if path.parent.name == "labels" and is_zarr(path.parent.parent) and is_zarr(path):
+        path = path.parent.parent
+    return path.stem.removesuffix(".ome")
+
+
+def is_whole(array: np.ndarray) -> bool:
+    """Whether floating numbers are ids or classes: whole, exact, and not all of them 0 or 1."""
+    exact = 2 ** (np.finfo(array.dtype).nmant + 1)
+    low, high = array.min(initial=0), array.max(initial=0)
+    return bool(low >= 0 and 1 < high <= exact and (array == np.rint(array)).all())
 
 
 def _find_stores(path: Path) -> list[Path]:
     """The OME-Zarr stores that `septum predict` has left: ``path`` itself, or those in it."""
+    if path.parent.name == "labels" and is_finished(path.parent.parent) is False:
+        _refuse_unfinished(path.parent.parent)
     if is_finished(path) is not None:
         candidates = [path]
     else:
@@ -152,50 +135,64 @@ def _find_stores(path: Path) -> list[Path]:
     finished = {store: is_finished(store) for store in candidates}
     for store in candidates:
         if finished[store] is False:
-            raise InputError(
-                f"{store}: is not finished; wait for `septum predict` if it is still at work, else "
-                "run the same command again, which goes on where it was stopped"
-            )
-    return [store for store in candidates if finished[store] and (store / _MASK).is_dir()]
+            _refuse_unfinished(store)
+    return [s for s in candidates if finished[s] and (s / _WITHIN["mask"]).is_dir()]
+
+
+def _refuse_unfinished(store: Path) -> NoReturn:
+    raise InputError(
+        f"{store}: is not finished; wait for `septum predict` if it is still at work, else "
+        "run the same command again, which goes on where it was stopped"
+    )
+
+
+def _plain_stores(path: Path) -> list[Path]:
+    """OME-Zarr images in a folder that `septum predict` did not write."""
+    if not path.is_dir() or is_zarr(path):
+        return []
+    found = [s for s in path.glob("[!.]*.zarr") if is_zarr(s) and is_finished(s) is None]
+    return [s for s in found if not (s / "labels").is_dir()]
+
+
+def _is_plain(path: Path) -> bool:
+    """A store with labels in it is an image; which of its labels are meant has to be said."""
+    if not is_zarr(path):
+        return True
+    if is_finished(path):
+        return False  # `septum predict`'s own, of which the mask has gone
+    labels = path / "labels"
+    if not labels.is_dir():
+        return True
+    held = [item.name for item in sorted(labels.iterdir()) if is_zarr(item)]
+    raise InputError(
+        f"{path}: is an image with labels in it, no predictions; name the labels: "
+        f"{labels / (held[0] if held else 'NAME')}"
+    )
 
 
 def _refuse_two(one: Path, other: Path) -> NoReturn:
     raise InputError(f"{one} and {other} are two predictions of one name; remove one")
 
 
-def _kind(file: Path) -> str:
-    return "probability" if read_image(file).array.dtype.kind == "f" else "mask"
+def _plain_kind(file: Path) -> Kind:
+    """A mask until something is known of the truth; only floating pixels have to be looked at."""
+    if file.match("labels/instances"):
+        return "instances"
+    if open_image(file, labels=True).dtype.kind != "f":
+        return "mask"
+    return "mask" if is_whole(load_image(file).read().array) else "probability"
 
 
-def _read_masks(file: Path, dimensions: Dimensions) -> list[tuple[str, Numbers]]:
-    image = load_image(file, labels=True).read()
-    if image.array.dtype.kind == "f":
-        raise InputError(
-            f"{file}: a mask has integer class ids, found {image.array.dtype}; name a map of "
-            "probabilities NAME.probability.tif"
-        )
-    if image.channels != 1:
-        raise InputError(f"{file}: a mask has one channel, found {image.channels}")
-    return [(suffix, array[0]) for suffix, array in image.stacks(dimensions)]
-
-
-def _read_probabilities(
-    file: Path, dimensions: Dimensions
-) -> list[tuple[str, npt.NDArray[np.floating]]]:
-    image = load_image(file).read()
-    array = image.array
-    if array.dtype == np.uint8:
-        scale = np.float32(255)
-    elif array.dtype.kind == "f":
-        scale = np.float32(1)
-        low, high = float(array.min()), float(array.max())
-        if low < 0.0 or high > 1.0:
+def _holds_ids(file: Path) -> bool:
+    array = load_image(file, labels=True).read().array
+    values = np.unique(array)
+    if len(values) <= 2 and set(values.tolist()) in _MASKS:
+        return False
+    if array.dtype.kind != "f" and len(values) > MANY_VALUES:
+        census = take_census([(file.name, array)], None, pieces=True)
+        if census.one_piece_share(census.totals.keys() - {0}) < 0.5:
             raise InputError(
-                f"{file}: probabilities must lie in [0, 1], found {low:g} … {high:g}; "
-                "scale them, or give masks"
+                f"{file}: {len(values)} values in scattered pieces are no numbered objects; is "
+                "this a map of 8 bits, or a grey image? Name a map NAME.probability.tif"
             )
-    else:
-        raise InputError(
-            f"{file}: probabilities are floating or 8-bit (scaled by 255), found {array.dtype}"
-        )
-    return [(suffix, part.astype(np.float32) / scale) for suffix, part in image.stacks(dimensions)]
+    return True

@@ -1,16 +1,26 @@
-"""All measures of an image, their mean over images, and a table of both."""
+"""The measures of one image: those that are cheap, and all that fit a map, a mask or objects."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
+from septum.annotation.labels import IGNORE
 from septum.errors import InputError
-from septum.evaluation.contingency import Ids
-from septum.evaluation.partitions import THRESHOLDS, rand_error
+from septum.evaluation.boundaries import boundary_f1
+from septum.evaluation.contingency import Ids, contingency
+from septum.evaluation.measures import MASK, measure
+from septum.evaluation.objects import ObjectCounts, count_objects
+from septum.evaluation.partitions import (
+    THRESHOLDS,
+    rand_error,
+    rand_errors,
+    rand_of,
+    variation_of,
+)
 from septum.evaluation.pixels import (
     Bools,
     Numbers,
@@ -19,16 +29,62 @@ from septum.evaluation.pixels import (
     class_iou,
     dice,
     iou,
+    map_average_precision,
     mean_of_objects,
     pixel_error,
     pixel_f_error,
+    precision_recall,
 )
+from septum.evaluation.thinning import THIN_THRESHOLDS, v_scores_at
+from septum.evaluation.truth import Truth
+from septum.evaluation.warping import warps
 
-IGNORED = 255
+IGNORED = IGNORE
 """The class id of pixels that are left out of every measure."""
 
-RESAMPLES = 2000
-BOOTSTRAP_SEED = 0
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """A measure at each of T thresholds."""
+
+    name: str
+    thresholds: tuple[float, ...]
+    value_T: npt.NDArray[np.float64]
+
+    @property
+    def best(self) -> int:
+        """Where it is best; of equally good ones that nearest to 0.5, and of two the lower."""
+        sign = 1 if measure(self.name).best == "low" else -1
+
+        def rank(k: int) -> tuple[float, float, float]:
+            t = self.thresholds[k]
+            return sign * float(self.value_T[k]), abs(t - 0.5), t
+
+        return min(range(len(self.thresholds)), key=rank)
+
+    def scores(self) -> dict[str, float]:
+        """The best value and, where there was a choice, its threshold."""
+        found = {self.name: float(self.value_T[self.best])}
+        if len(self.thresholds) > 1:
+            threshold = f"{self.name.removesuffix('_error')}_threshold"
+            found[threshold] = float(self.thresholds[self.best])
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """The measures of an image by name, and what they are made of, to be put together with others.
+
+    ``curves`` by the name of their measure; of maps only. ``objects``: None if none were compared.
+    """
+
+    values: dict[str, float]
+    curves: Mapping[str, Curve] = field(default_factory=dict)
+    objects: ObjectCounts | None = None
+
+    def of_mask(self) -> Scores:
+        """The same under names that say that a mask was measured."""
+        return Scores({MASK + name: value for name, value in self.values.items()})
 
 
 def score_image(
@@ -38,8 +94,8 @@ def score_image(
     class_count: int = 2,
     thresholds: Sequence[float] = THRESHOLDS,
 ) -> dict[str, float]:
-    """Every measure that this prediction allows, by its snake_case name, all lower = better but
-    `dice` and `iou`.
+    """The measures that are cheap enough for training, by name; all lower = better but `dice` and
+    `iou`.
 
     `truth_S` has class ids, 0 is background, 255 is ignored. `instances_S` are the objects' ids
     (0: none); without them the objects are the components of class 1.
@@ -57,72 +113,28 @@ def score_image(
     valid_S = truth_S != IGNORED
     is_probability = prediction_S.dtype.kind == "f"
     if class_count > 2:
-        if is_probability:
-            raise InputError(
-                f"{class_count} classes are compared as a map of class ids, "
-                "found the probability of one object"
-            )
-        return _score_classes(prediction_S, truth_S, class_count, valid_S)
-
+        return score_classes(prediction_S, truth_S, class_count)
     object_S = valid_S & (truth_S != 0)
-    scores = {"pixel_error": pixel_error(prediction_S, object_S, valid_S)}
-    mask_S = prediction_S > 0.5 if is_probability else prediction_S != 0
-    if is_probability:
-        scores["pixel_f_error"] = pixel_f_error(prediction_S, object_S, valid_S)
-    scores["dice"] = dice(mask_S, object_S, valid_S)
-    scores["iou"] = iou(mask_S, object_S, valid_S)
+    scores = _score_pixels(prediction_S, object_S, valid_S)
     parts_S = object_S if instances_S is None else instances_S
     if is_probability:
         error, threshold = rand_error(prediction_S, parts_S, thresholds, valid_S)
         scores["rand_error"], scores["rand_threshold"] = error, threshold
     else:
-        scores["rand_error"] = rand_error(mask_S, parts_S, [0.5], valid_S)[0]
+        scores["rand_error"] = rand_error(prediction_S != 0, parts_S, [0.5], valid_S)[0]
     return scores
 
 
-def summarize(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """`{"images": rows, "mean": {...}, "interval": {...}}`, ready for JSON.
-
-    A row has a "name" and numbers by measure. `mean` is over the images that have the measure,
-    each counting alike whatever its size. `interval` is the mean's 95 % bootstrap interval
-    (percentiles 2.5 and 97.5 of 2000 resamplings of the images, always the same ones), as
-    `[low, high]`, and null for a measure of one image only. Raises InputError for no row.
-    """
-    if not rows:
-        raise InputError("nothing to summarise: no image was scored")
-    measures = list(dict.fromkeys(key for row in rows for key in row if key != "name"))
-    values = {m: np.array([row[m] for row in rows if m in row], float) for m in measures}
-    return {
-        "images": [dict(row) for row in rows],
-        "mean": {m: float(value_N.mean()) for m, value_N in values.items()},
-        "interval": {m: _interval(value_N) for m, value_N in values.items()},
-    }
-
-
-def format_table(summary: Mapping[str, Any]) -> str:
-    """The images below each other, the measures beside each other, then mean and interval."""
-    measures = list(summary["mean"])
-    intervals = summary["interval"]
-    lines = [["image", *measures]]
-    for row in [*summary["images"], {"name": "mean", **summary["mean"]}]:
-        lines.append([str(row["name"]), *(_number(row.get(m)) for m in measures)])
-    if any(intervals.values()):
-        for k, label in enumerate(("95 % from", "95 % to")):
-            ends = [intervals[m][k] if intervals[m] else None for m in measures]
-            lines.append([label, *map(_number, ends)])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    text = [
-        "  ".join([first.ljust(widths[0]), *map(str.rjust, rest, widths[1:])])
-        for first, *rest in lines
-    ]
-    rule = "-" * len(text[0])
-    end = 1 + len(summary["images"])
-    return "\n".join([text[0], rule, *text[1:end], rule, *text[end:]])
-
-
-def _score_classes(
-    prediction_S: Numbers, truth_S: npt.NDArray[np.uint8], class_count: int, valid_S: Bools
+def score_classes(
+    prediction_S: Numbers, truth_S: npt.NDArray[np.uint8], class_count: int
 ) -> dict[str, float]:
+    """Of a map of class ids: pixel_error, dice, iou, iou_1, iou_2, …; see `score_image`."""
+    if prediction_S.dtype.kind == "f":
+        raise InputError(
+            f"{class_count} classes are compared as a map of class ids, "
+            "found the probability of one object"
+        )
+    valid_S = truth_S != IGNORED
     iou_of = class_iou(prediction_S, truth_S, class_count, valid_S)
     return {
         "pixel_error": pixel_error(prediction_S, truth_S, valid_S),
@@ -132,14 +144,72 @@ def _score_classes(
     }
 
 
-def _interval(value_N: npt.NDArray[np.float64]) -> list[float] | None:
-    if value_N.size < 2:
-        return None
-    generator = np.random.default_rng(BOOTSTRAP_SEED)
-    chosen_RN = generator.integers(value_N.size, size=(RESAMPLES, value_N.size))
-    low, high = np.percentile(value_N[chosen_RN].mean(axis=1), [2.5, 97.5])
-    return [float(low), float(high)]
+def score_map(map_S: Numbers, truth: Truth) -> Scores:
+    """Every measure of a map of one object: floating, its probabilities, else a mask.
+
+    Of probabilities, pixels are compared at 0.5, objects at the threshold that is best for this
+    image, each measure at its own. The warping error is that of planes, and left out of volumes.
+    Raises InputError for other values or shapes.
+    """
+    check_shapes([map_S.shape, truth.classes_S.shape])
+    is_probability = map_S.dtype.kind == "f"
+    valid_S, object_S = truth.valid, truth.foreground
+    # Ignored pixels are background on both sides: what is predicted there changes nothing.
+    map_S = np.where(valid_S, map_S, map_S.dtype.type(0))
+    if not is_probability:
+        map_S = map_S != 0
+    mask_S = map_S > 0.5 if is_probability else map_S
+    values = _score_pixels(map_S, object_S, valid_S)
+    values["precision"], values["recall"] = precision_recall(mask_S, object_S, valid_S)
+    if is_probability:
+        values["map_average_precision"] = map_average_precision(map_S, object_S, valid_S)
+    values["boundary_f1"] = boundary_f1(mask_S, truth.instances_S, valid_S=valid_S).f1
+    rand_T = THRESHOLDS if is_probability else (0.5,)
+    thin_T = THIN_THRESHOLDS if is_probability else (0.5,)
+    error_T = rand_errors(map_S, truth.instances_S, rand_T, valid_S)
+    v_rand_T, v_info_T = v_scores_at(map_S, truth.instances_S, thin_T, valid_S).T
+    curves = [
+        Curve("rand_error", rand_T, error_T),
+        Curve("v_rand", thin_T, v_rand_T),
+        Curve("v_info", thin_T, v_info_T),
+    ]
+    counts: dict[str, float] = {}
+    if map_S.ndim == 2:
+        # Touching objects are told apart by a seam, as a mask has to, which has no ids.
+        found_T = warps(map_S, truth.parted_S, thin_T, valid_S)
+        curves.append(Curve("warping_error", thin_T, np.array([each.error for each in found_T])))
+        warping = found_T[curves[-1].best]
+        counts = {
+            "warping_mergers": float(warping.mergers),
+            "warping_splits": float(warping.splits),
+            "warping_hole_additions": float(warping.hole_additions),
+            "warping_hole_deletions": float(warping.hole_deletions),
+            "warping_object_additions": float(warping.object_additions),
+            "warping_object_deletions": float(warping.object_deletions),
+        }
+    for curve in curves:
+        values |= curve.scores()
+    return Scores(values | counts, {c.name: c for c in curves} if is_probability else {})
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
+def score_objects(segments_S: Ids, truth: Truth) -> Scores:
+    """Every measure of numbered objects; of partly drawn truth only SEG. Raises InputError."""
+    table = contingency(segments_S, truth.instances_S, truth.known_S)
+    counts = count_objects(table, truth.partial)
+    values = counts.scores()
+    if not truth.partial:
+        variation = variation_of(table)
+        values["adapted_rand_error"] = 1.0 - rand_of(table).f_score
+        values["vi_split"], values["vi_merge"] = variation.split, variation.merge
+    return Scores(values, objects=counts)
+
+
+def _score_pixels(map_S: Numbers, object_S: Bools, valid_S: Bools) -> dict[str, float]:
+    is_probability = map_S.dtype.kind == "f"
+    mask_S = map_S > 0.5 if is_probability else map_S != 0
+    scores = {"pixel_error": pixel_error(map_S, object_S, valid_S)}
+    if is_probability:
+        scores["pixel_f_error"] = pixel_f_error(map_S, object_S, valid_S)
+    scores["dice"] = dice(mask_S, object_S, valid_S)
+    scores["iou"] = iou(mask_S, object_S, valid_S)
+    return scores

@@ -8,6 +8,7 @@ Shapes: S the spatial axes of an image, T thresholds.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,13 +16,14 @@ import numpy.typing as npt
 from numba import njit
 
 from septum.errors import InputError
-from septum.evaluation.contingency import Contingency, compact, count_pairs
-from septum.evaluation.partitions import components
-from septum.evaluation.pixels import Bools, Numbers, check_probability, check_shapes
+from septum.evaluation.components import offsets, padded_components
+from septum.evaluation.contingency import Contingency, count_pairs
+from septum.evaluation.partitions import flat_truth
+from septum.evaluation.pixels import Bools, Numbers
 
 THIN_THRESHOLDS: tuple[float, ...] = tuple(round(0.1 * k, 1) for k in range(1, 10))
 """0.1, 0.2 … 0.9: those of the challenge, without 0 and 1."""
-LINE, UNREACHED, WAITING, OUTSIDE = 0, -1, -2, -3
+UNREACHED, LINE, WAITING, OUTSIDE = 0, -1, -2, -3
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def thinned_scores(
     Of equally good thresholds that nearest to 0.5 is given, and of two the lower.
     Raises InputError for values outside [0, 1], no threshold, or different shapes.
     """
-    return _largest(_scores(probability_S, truth_S, thresholds, valid_S), thresholds)
+    return _largest(v_scores_at(probability_S, truth_S, thresholds, valid_S), thresholds)
 
 
 def mean_thinned_scores(
@@ -71,7 +73,7 @@ def mean_thinned_scores(
             f"{len(probabilities)} and {len(truths)}"
         )
     scores_NT2 = [
-        _scores(probability, truth, thresholds, valid)
+        v_scores_at(probability, truth, thresholds, valid)
         for probability, truth, valid in zip(probabilities, truths, valids, strict=True)
     ]
     return _largest(np.mean(scores_NT2, axis=0), thresholds)
@@ -86,13 +88,11 @@ def thin_borders(object_S: Bools) -> npt.NDArray[np.int32]:
     pixels in the middle of an even gap is the line depends on the order of the pixels, here that of
     C. Where there is no object there is no id.
     """
-    ids_S = np.pad(components(object_S), 1, constant_values=OUTSIDE)
-    ids_N = ids_S.reshape(-1)
-    ids_N[ids_N == 0] = UNREACHED
-    _flood(ids_N, face_offsets(ids_S.shape))
-    inside = (slice(1, -1),) * ids_S.ndim
-    thinned_S = ids_S[inside]
-    return np.maximum(thinned_S, 0)
+    ids_S, _ = padded_components(object_S)
+    for axis in range(ids_S.ndim):
+        np.moveaxis(ids_S, axis, 0)[[0, -1]] = OUTSIDE
+    _flood(ids_S.reshape(-1), offsets(ids_S.shape))
+    return np.ascontiguousarray(ids_S[(slice(1, -1),) * ids_S.ndim])
 
 
 def v_scores(table: Contingency) -> tuple[float, float]:
@@ -124,37 +124,25 @@ def v_scores(table: Contingency) -> tuple[float, float]:
     return 2.0 * squares / both, min(max(v_info, 0.0), 1.0)
 
 
-def face_offsets(extents: Sequence[int]) -> npt.NDArray[np.int64]:
-    """Steps in a flat C-ordered array of these extents to the neighbours by faces."""
-    strides = [int(np.prod(extents[axis + 1 :])) for axis in range(len(extents))]
-    return np.array([-s for s in strides] + strides[::-1], dtype=np.int64)
-
-
-def _scores(
+def v_scores_at(
     probability_S: Numbers,
     truth_S: Numbers,
     thresholds: Sequence[float],
-    valid_S: Bools | None,
+    valid_S: Bools | None = None,
 ) -> npt.NDArray[np.float64]:
-    """V_rand and V_info at each threshold."""
-    if len(thresholds) == 0:
-        raise InputError("V_rand and V_info need at least one threshold")
-    check_shapes([a.shape for a in (probability_S, truth_S, valid_S) if a is not None])
-    check_probability(probability_S if valid_S is None else probability_S[valid_S])
-    if valid_S is not None:
-        truth_S = np.where(valid_S, truth_S, truth_S.dtype.type(0))
-    if truth_S.dtype == bool:
-        truth_S = components(truth_S.astype(bool, copy=False))
-    truth_N, truth_ids = compact(truth_S, "truth")
-    scores = []
-    for threshold in thresholds:
+    """V_rand and V_info of `thinned_scores` at each threshold: (T, 2)."""
+    truth_N, truth_ids = flat_truth(probability_S, truth_S, thresholds, valid_S)
+
+    def score(threshold: float) -> tuple[float, float]:
         object_S = probability_S > threshold
         if valid_S is not None:
             object_S &= valid_S
         segment_N = thin_borders(object_S).ravel()
         segments = int(segment_N.max(initial=0)) + 1
-        scores.append(v_scores(count_pairs(segment_N, segments, truth_N, len(truth_ids))))
-    return np.array(scores)
+        return v_scores(count_pairs(segment_N, segments, truth_N, len(truth_ids)))
+
+    with ThreadPoolExecutor() as pool:  # what is compiled lets other threads run
+        return np.array(list(pool.map(score, thresholds)))
 
 
 def _largest(scores_T2: npt.NDArray[np.float64], thresholds: Sequence[float]) -> ThinnedScores:
@@ -169,35 +157,39 @@ def _largest(scores_T2: npt.NDArray[np.float64], thresholds: Sequence[float]) ->
 
 
 @njit(cache=True, nogil=True)
-def _flood(ids_N, offsets):  # type: ignore[no-untyped-def]  # numba infers
-    """Give each UNREACHED pixel of a padded image an id, or make it LINE; in place."""
+def _flood(ids_N, steps):  # type: ignore[no-untyped-def]  # numba infers
+    """Give each UNREACHED pixel of a padded image the id of an object, or 0 on a line; in place."""
     queue = np.empty(ids_N.size, np.int64)
     end = 0
     for i in range(ids_N.size):
         if ids_N[i] == UNREACHED:
-            for offset in offsets:
-                if ids_N[i + offset] > 0:
+            for step in steps:
+                if ids_N[i + step] > 0:
                     queue[end] = i
                     end += 1
-                    ids_N[i] = WAITING
                     break
+    for k in range(end):
+        ids_N[queue[k]] = WAITING
     start = 0
     while start < end:
         i = queue[start]
         start += 1
         own, of_line = WAITING, False
-        for offset in offsets:
-            other = ids_N[i + offset]
+        for step in steps:
+            other = ids_N[i + step]
             if other > 0:
-                if own == WAITING or (own == LINE and of_line):
-                    own = other
+                if own == WAITING or of_line:
+                    own, of_line = other, False
                 elif own > 0 and own != other:
-                    own, of_line = LINE, False
+                    own = LINE
             elif other == LINE:
                 if own == WAITING:
                     own, of_line = LINE, True
             elif other == UNREACHED:
-                ids_N[i + offset] = WAITING
-                queue[end] = i + offset
+                ids_N[i + step] = WAITING
+                queue[end] = i + step
                 end += 1
         ids_N[i] = own
+    for k in range(end):
+        if ids_N[queue[k]] == LINE:
+            ids_N[queue[k]] = 0

@@ -15,13 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from numba import njit
-from scipy import ndimage
 
 from septum.errors import InputError
+from septum.evaluation.components import components, padded_components
 from septum.evaluation.pixels import Bools, Numbers, check_probability, check_shapes
 from septum.evaluation.thinning import THIN_THRESHOLDS
 
-EIGHT = np.ones((3, 3), dtype=bool)
 RING = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1))
 """The neighbours of a pixel, one after the other around it; those at its sides are odd."""
 
@@ -65,16 +64,10 @@ def warp(
             f"the warping error is that of planes (Y, X), found {truth_YX.ndim} axes; give a stack "
             "plane by plane"
         )
-    goal_YX = prediction_YX != 0
-    warped_YX = truth_YX != 0
-    if valid_YX is not None:
-        warped_YX = np.where(valid_YX, warped_YX, goal_YX)
-    movable = np.ones(goal_YX.shape, bool) if movable_YX is None else movable_YX != 0
-    goal, warped, may = (np.pad(a, 1).astype(np.uint8) for a in (goal_YX, warped_YX, movable))
-    _flip_simple(warped.reshape(-1), goal.reshape(-1), may.reshape(-1), _ring(goal.shape))
-    pixels = goal_YX.size if valid_YX is None else int(valid_YX.sum())
-    differing = int((warped != goal).sum())
-    return _explain(warped != 0, goal != 0, differing / pixels if pixels else 0.0)
+    warped_YX, goal_YX = _warp(prediction_YX, truth_YX, valid_YX, movable_YX)
+    pixels = truth_YX.size if valid_YX is None else int(valid_YX.sum())
+    differing = int((warped_YX != goal_YX).sum())
+    return _explain(warped_YX, goal_YX, differing / pixels if pixels else 0.0)
 
 
 def warping_error(
@@ -89,13 +82,56 @@ def warping_error(
     equally good ones the nearest to 0.5 is taken, and of two the lower. Raises InputError for
     values outside [0, 1], no threshold, and as `warp`.
     """
+    ordered = sorted(thresholds, key=lambda t: (abs(t - 0.5), t))
+    found = zip(warps(probability_YX, truth_YX, ordered, valid_YX), ordered, strict=True)
+    return min(found, key=lambda pair: pair[0].error)
+
+
+def warps(
+    probability_YX: Numbers,
+    truth_YX: Numbers,
+    thresholds: Sequence[float],
+    valid_YX: Bools | None = None,
+) -> list[Warping]:
+    """`warp` of the map at each of the thresholds; see `warping_error`."""
     if len(thresholds) == 0:
         raise InputError("the warping error needs at least one threshold")
     check_shapes([a.shape for a in (probability_YX, truth_YX, valid_YX) if a is not None])
     check_probability(probability_YX if valid_YX is None else probability_YX[valid_YX])
-    ordered = sorted(thresholds, key=lambda t: (abs(t - 0.5), t))
-    found = [(warp(probability_YX > t, truth_YX, valid_YX), t) for t in ordered]
-    return min(found, key=lambda pair: pair[0].error)
+    return [warp(probability_YX > t, truth_YX, valid_YX) for t in thresholds]
+
+
+def warping_places(
+    prediction_YX: Numbers, truth_YX: Numbers, valid_YX: Bools | None = None
+) -> tuple[Bools, Bools]:
+    """Where the prediction joins objects, and where it divides one: pixels that `warp` counts so.
+
+    Both are of the plane's shape; each connected piece is one merger (or several), one split.
+    """
+    warped_YX, goal_YX = _warp(prediction_YX, truth_YX, valid_YX)
+    current_N = warped_YX.astype(np.uint8).reshape(-1)
+    pieces_YX, sides_P, _ = _carry_out(current_N, goal_YX & ~warped_YX, adds=True)
+    mergers_YX = np.append(False, sides_P > 1)[pieces_YX]
+    pieces_YX, sides_P, euler_P = _carry_out(current_N, warped_YX & ~goal_YX, adds=False)
+    splits_YX = np.append(False, euler_P + 1 - sides_P > 0)[pieces_YX]
+    return mergers_YX[1:-1, 1:-1], splits_YX[1:-1, 1:-1]
+
+
+def _warp(
+    prediction_YX: Numbers,
+    truth_YX: Numbers,
+    valid_YX: Bools | None,
+    movable_YX: Bools | None = None,
+) -> tuple[Bools, Bools]:
+    """The truth, warped, and the prediction; both with a rim of background."""
+    goal_YX = prediction_YX != 0
+    warped_YX = truth_YX != 0
+    if valid_YX is not None:
+        warped_YX = np.where(valid_YX, warped_YX, goal_YX)
+    movable = np.ones(goal_YX.shape, bool) if movable_YX is None else movable_YX != 0
+    goal, warped, may = (np.pad(a, 1).astype(np.uint8) for a in (goal_YX, warped_YX, movable))
+    _flip_simple(warped.reshape(-1), goal.reshape(-1), may.reshape(-1), _ring(goal.shape))
+    return warped != 0, goal != 0
 
 
 def _explain(warped_YX: Bools, goal_YX: Bools, error: float) -> Warping:
@@ -106,11 +142,11 @@ def _explain(warped_YX: Bools, goal_YX: Bools, error: float) -> Warping:
     the numbers of objects and of holes are both known after each piece.
     """
     current_N = warped_YX.astype(np.uint8).reshape(-1)
-    sides_P, euler_P = _carry_out(current_N, goal_YX & ~warped_YX, adds=True)
+    _, sides_P, euler_P = _carry_out(current_N, goal_YX & ~warped_YX, adds=True)
     objects_P, holes_P = 1 - sides_P, 1 - sides_P - euler_P
     mergers, object_additions = -_falls(objects_P), _rises(objects_P)
     hole_additions, hole_deletions = _rises(holes_P), -_falls(holes_P)
-    sides_P, euler_P = _carry_out(current_N, warped_YX & ~goal_YX, adds=False)
+    _, sides_P, euler_P = _carry_out(current_N, warped_YX & ~goal_YX, adds=False)
     holes_P = 1 - sides_P
     objects_P = euler_P + holes_P
     return Warping(
@@ -126,27 +162,28 @@ def _explain(warped_YX: Bools, goal_YX: Bools, error: float) -> Warping:
 
 def _carry_out(
     current_N: npt.NDArray[np.uint8], change_YX: Bools, adds: bool
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Flip the pixels of ``change_YX`` in ``current_N``, piece by piece.
 
-    For each piece: how many objects (parts of the background, where it is removed) it meets, and
-    by how much it changes Euler's number.
+    The pieces, numbered from 1, and for each how many objects (parts of the background, where it is
+    removed) it meets, and by how much it changes Euler's number.
     """
-    pieces_YX, count = ndimage.label(change_YX, None if adds else EIGHT)
+    inside = (slice(1, -1),) * 2  # of a rim that is there already, for neighbours
+    pieces_YX, count = padded_components(change_YX[inside], corners=not adds)
     pieces_N = pieces_YX.reshape(-1)
     pixels_K = np.flatnonzero(pieces_N)
     order = np.argsort(pieces_N[pixels_K], kind="stable")
     pixels_K = pixels_K[order]
     start_P = np.searchsorted(pieces_N[pixels_K], np.arange(1, count + 2))
-    meets_YX = current_N.reshape(change_YX.shape) == adds
-    parts_YX, parts = ndimage.label(meets_YX, None if adds else EIGHT)
+    parts_YX = components(current_N.reshape(change_YX.shape) == adds, corners=not adds)
+    parts = int(parts_YX.max())
     sides_P, euler_P = np.zeros(count, np.int64), np.zeros(count, np.int64)
     ring = _ring(change_YX.shape)
     root_L = np.arange(parts + count + 1)
     _flip_pieces(
         current_N, pixels_K, start_P, parts_YX.reshape(-1), root_L, ring, adds, sides_P, euler_P
     )
-    return sides_P, euler_P
+    return np.asarray(pieces_YX, np.int32), sides_P, euler_P
 
 
 def _rises(change_P: npt.NDArray[np.int64]) -> int:

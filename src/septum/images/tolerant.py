@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -15,12 +16,17 @@ LEAST = 1 << 16
 """Pixels that are given up together; what cannot be read is halved down to that."""
 
 
-def tolerate(image: StoredImage, fill: float) -> StoredImage:
-    """``image``, whose pixels that cannot be read are ``fill``; see ``damage``."""
+def tolerate(image: StoredImage, fill: Sequence[float]) -> StoredImage:
+    """``image``, whose pixels that cannot be read are ``fill``, a value a channel; see ``damage``.
+
+    What a value is rounded to, or limited to, is the image's own type.
+    """
+    values = np.asarray(fill, dtype=np.float64)
     if image.dtype.kind in "ui":
         limits = np.iinfo(image.dtype.str)
-        fill = min(max(round(fill), limits.min), limits.max)
-    return replace(image, regions=_TolerantRegions(image, fill))
+        values = np.rint(values).clip(limits.min, limits.max)
+    axes = [len(values) if axis == "C" else 1 for axis in image.axes]
+    return replace(image, regions=_TolerantRegions(image, values.astype(image.dtype).reshape(axes)))
 
 
 def damage(image: StoredImage) -> list[Box]:
@@ -43,6 +49,12 @@ def _below(image: StoredImage) -> Regions:
     return regions.image.regions if isinstance(regions, RescaledRegions) else regions
 
 
+def is_lost(image: StoredImage) -> bool:
+    """Whether nothing of a tolerated image could be read, after all of it was asked for."""
+    lost = sum(math.prod(part.stop - part.start for part in box) for box in damage(image))
+    return bool(lost >= math.prod(image.shape))  # regions of one reading do not overlap
+
+
 def describe_damage(image: StoredImage) -> str:
     """``damage`` in words: the box around it all, and its parts; "" if there is none."""
     found = list(dict.fromkeys(map(_key, damage(image))))
@@ -60,7 +72,8 @@ def describe_damage(image: StoredImage) -> str:
 @dataclass(frozen=True, eq=False)
 class _TolerantRegions:
     image: StoredImage
-    fill: float
+    fill: np.ndarray
+    """Of the axes of the image; of one pixel along all but C."""
     found: list[Box] = field(default_factory=list)
 
     def read(self, box: Box) -> np.ndarray:
@@ -75,7 +88,7 @@ class _TolerantRegions:
         if math.prod(extents) <= LEAST or extents[longest] < 2:
             if box not in self.found:
                 self.found.append(box)
-            return np.full(extents, self.fill, self.image.dtype)
+            return np.broadcast_to(self.fill, extents).copy()
         middle = box[longest].start + extents[longest] // 2
         halves = (slice(box[longest].start, middle), slice(middle, box[longest].stop))
         parts = [self.read((*box[:longest], half, *box[longest + 1 :])) for half in halves]

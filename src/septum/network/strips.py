@@ -33,7 +33,11 @@ computed twice."""
 SCORED = 1 << 15
 """Pixels whose classes are scored at a time: what is made of them stays in the cache."""
 LAST = "last"
-LEVELS = 3
+KEPT = 2
+"""Skip connections of so many levels have their place from tile to tile. Those of the others go
+back to the system when they have been read: they are small, and soon mapped again, but there would
+be most in memory just when the way up needs it."""
+LEVELS = 4
 """So many levels, from the first, go in strips; the maps of the others are small."""
 
 
@@ -85,6 +89,8 @@ class StripUNet(nn.Module):
         for level in reversed(range(depth)):
             if level < LEVELS:
                 features = self._up(level, skips.pop(), features, *parts[level : level + 2])
+                if level >= KEPT:
+                    self._places.pop(f"skip {level}", None)
             else:
                 features = network.raise_[level](features)
                 features = torch.cat([crop_centre(skips.pop(), features.shape[2:]), features], 1)

@@ -14,7 +14,7 @@ from septum.prediction.inputs import LeftOut, check_images, find_images
 from septum.prediction.job import Job
 from septum.prediction.one_image import WHOLE_BYTES, Begun, begin, choose_separation, finish
 from septum.prediction.options import Options, Written, check_options
-from septum.prediction.outputs import Output, begun_tile, make_folder, plan_outputs
+from septum.prediction.outputs import Output, begun_tile, plan_outputs
 from septum.prediction.predictor import Predictor, prepare
 from septum.prediction.streaming import Watch, predict_into
 
@@ -62,7 +62,7 @@ def predict_files(
         options.overwrite,
         options.skip_existing,
     )
-    left_out = LeftOut(options.keep_going)
+    left_out = LeftOut(options.keep_going, len(planned))
     outputs = check_images(planned, loaded, left_out)
     if outputs:  # unless all were there
         apart = options.workers is not None or options.scheduler is not None
@@ -87,7 +87,6 @@ def _predict_here(
         None if options.memory is None else memory_for_tiles(options.memory),
     )
     predictor = _as_begun(predictor, outputs, options)
-    make_folder(outputs)
     for output in outputs:
         with left_out.noting(output.source):
             begun = begin(output, model, predictor, options)
@@ -136,7 +135,6 @@ def _predict_apart(
         )
         predictor = _as_begun(predictor, outputs, options)
         workers.setting = replace(workers.setting, tile=predictor.tile)
-        make_folder(outputs)
         begun = deque[Begun]()
 
         def jobs() -> Iterator[Job]:
@@ -155,13 +153,17 @@ def _predict_apart(
 def _as_begun(predictor: Predictor, outputs: Sequence[Output], options: Options) -> Predictor:
     """With the tile of a store that was begun, which goes on with no other.
 
-    How much memory is free may have changed since. Not if the user chose a tile, or less memory.
+    How much memory is free may have changed since. Not if the user chose a tile. Raises InputError
+    if the memory that was given is too little for it.
     """
     tile = begun_tile(outputs)
     if tile is None or options.tile is not None:
         return predictor
     if options.memory is not None and tile > NEARLY_THE_SAME * predictor.tile:
-        return predictor
+        raise InputError(
+            f"--memory: gives tiles of {predictor.tile}, and what is there was begun with {tile}; "
+            "give more memory to go on, or add --overwrite to start it anew"
+        )
     try:
         predictor.footprint.check_tile(tile, "tile")
     except TileSizeError:  # of another model; the store will say so

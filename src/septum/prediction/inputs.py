@@ -23,8 +23,8 @@ class LeftOut:
     Then they are left out, and `tell` names them at the end.
     """
 
-    def __init__(self, keep_going: bool) -> None:
-        self.keep_going = keep_going
+    def __init__(self, keep_going: bool, images: int = 1) -> None:
+        self.keep_going, self.images = keep_going, images
         self.errors: list[InputError] = []
 
     @contextmanager
@@ -36,6 +36,8 @@ class LeftOut:
             named = str(source) in str(error)
             error = error if named else type(error)(f"{source}: {error}")
             if not self.keep_going:
+                if self.images > 1 and "--keep-going" not in str(error):
+                    error = type(error)(f"{error}; --keep-going leaves it out")
                 raise error from None
             self.errors.append(error)
 
@@ -75,9 +77,11 @@ def check_images(outputs: Sequence[Output], model: Model, left_out: LeftOut) -> 
             usable.append(output)
     if every.errors and not left_out.keep_going:
         first = every.errors[0]
-        others = len(outputs) - 1
-        hint = f"; --keep-going predicts the others ({len(usable)} of {others})" if usable else ""
-        raise type(first)(f"{first}{hint}")
+        more = len(every.errors) - 1
+        others = f"; {more} more cannot be used either" if more else ""
+        images = "1 image" if len(usable) == 1 else f"{len(usable)} images"
+        hint = f"; --keep-going predicts the other {images}" if usable else ""
+        raise type(first)(f"{first}{others}{hint}")
     left_out.errors += every.errors
     return usable
 

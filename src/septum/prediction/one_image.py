@@ -10,12 +10,12 @@ import numpy as np
 
 from septum.errors import ImageFileError
 from septum.images.stored import StoredImage, load_image, open_image
-from septum.images.tolerant import describe_damage, tolerate
+from septum.images.tolerant import describe_damage, is_lost, tolerate
 from septum.model import Model
 from septum.prediction.doubts import doubt_chunks, doubt_pixel_size, find_doubt, middle
 from septum.prediction.job import Job, begin_job, finish_job, remove_store
 from septum.prediction.options import Options, Written
-from septum.prediction.outputs import Output
+from septum.prediction.outputs import Output, make_folder
 from septum.prediction.predictor import Predictor
 from septum.prediction.rescaling import bring_to, restore
 from septum.prediction.results import ProbabilityType
@@ -36,6 +36,8 @@ class Begun:
     separation: Separation | None
     start: float
     doubts: list[str]
+    before: float = 0.0
+    """Share of its tiles that an earlier command has done."""
 
 
 def begin(
@@ -61,11 +63,19 @@ def begin(
         except ImageFileError as error:
             if picture:
                 raise
+            tolerated = tolerate(image, (0,) * image.channels)
+            with suppress(ImageFileError):
+                tolerated.read()
             if not options.keep_going:
-                raise _located(error, image) from None
+                found = describe_damage(tolerated)
+                located = f"{error}; {found} (--keep-going goes on)" if found else str(error)
+                raise ImageFileError(located) from None
+            if is_lost(tolerated):
+                raise
     if options.keep_going and image is stored:
-        image = tolerate(image, float(np.mean(predictor.intensity.offset)))
+        image = tolerate(image, predictor.intensity.offset)
     threshold = model.threshold if options.threshold is None else options.threshold
+    make_folder(output)
     separation, changed = choose_separation(options, model), None
     if options.rescale:
         changed = bring_to(image, model.pixel_size, predictor.dimensions)
@@ -89,16 +99,9 @@ def begin(
             separation,
             shared,
         )
-    return Begun(image, output, job, changed is not None, separation, start, doubts)
-
-
-def _located(error: ImageFileError, image: StoredImage) -> ImageFileError:
-    """``error`` with the regions of a small image that it is about."""
-    tolerated = tolerate(image, 0)
-    with suppress(ImageFileError):
-        tolerated.read()
-    found = describe_damage(tolerated)
-    return ImageFileError(f"{error}; {found} (--keep-going goes on)") if found else error
+    known = job.manifest.done if job.manifest is not None else set()
+    before = job.plan.pixels_of(known) / job.plan.pixels
+    return Begun(image, output, job, changed is not None, separation, start, doubts, before)
 
 
 def finish(begun: Begun, predictor: Predictor, options: Options) -> Written:
@@ -126,7 +129,8 @@ def finish(begun: Begun, predictor: Predictor, options: Options) -> Written:
     pixels = int(np.prod(image.shape, dtype=np.int64)) // image.channels
     seconds = time.monotonic() - begun.start
     doubt = "; ".join(filter(None, doubts))
-    return Written(begun.output.source, begun.output.files, pixels, seconds, doubt, objects)
+    files = begun.output.files
+    return Written(begun.output.source, files, pixels, seconds, doubt, objects, begun.before)
 
 
 def _probability(options: Options) -> ProbabilityType:

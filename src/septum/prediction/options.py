@@ -52,6 +52,8 @@ class Written:
     """Why the result may be worth nothing, in words; mostly empty."""
     objects: int | None = None
     """How many were numbered, if any were asked for."""
+    before: float = 0.0
+    """Share of it that an earlier command had computed."""
 
 
 def check_options(options: Options) -> None:

@@ -85,7 +85,7 @@ def plan_outputs(
             raise SaveError(f"{path}: is the image that is to be predicted; choose another --out")
     if skip_existing:
         outputs = [output for output in outputs if not is_complete(output)]
-    _check_room(outputs, overwrite)
+    _check_room(outputs, overwrite, skip_existing)
     return outputs
 
 
@@ -108,16 +108,16 @@ def begun_tile(outputs: Sequence[Output]) -> int | None:
     return None
 
 
-def make_folder(outputs: Sequence[Output]) -> None:
-    """The folder that ``outputs`` go to. Raises SaveError."""
-    folder = outputs[0].files[0].parent
+def make_folder(output: Output) -> None:
+    """The folder that ``output`` goes to. Raises SaveError."""
+    folder = output.files[0].parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SaveError(f"{folder}: cannot be made: {error.strerror}") from error
 
 
-def _check_room(outputs: Sequence[Output], overwrite: bool) -> None:
+def _check_room(outputs: Sequence[Output], overwrite: bool, skip_existing: bool) -> None:
     present = []
     for output in outputs:
         if output.store is not None and output.store.exists():
@@ -131,8 +131,16 @@ def _check_room(outputs: Sequence[Output], overwrite: bool) -> None:
             if finished:
                 present.append(output.store)  # one that was begun is gone on with
         present += [path for path in output.paths.values() if path.exists()]
-    if present and not overwrite:
+    if not present or overwrite:
+        return
+    others = f" (and {len(present) - 1} other results)" if len(present) > 1 else ""
+    if skip_existing:
         raise SaveError(
-            f"{present[0]}: exists already ({len(present)} such files); add --overwrite, or "
-            "--skip-existing to go on with the others, or choose another --out"
+            f"{present[0]}: exists already{others}, but not all that belongs to it; add "
+            "--overwrite to make such images anew (those that have all stay), or choose another "
+            "--out"
         )
+    raise SaveError(
+        f"{present[0]}: exists already{others}; add --overwrite, or --skip-existing to leave out "
+        "images that have results, or choose another --out"
+    )

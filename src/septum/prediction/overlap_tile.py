@@ -23,7 +23,7 @@ from jaxtyping import Float, Float32
 
 from septum.errors import ImageFileError, InputError
 from septum.geometry import ArrayPixels, Pixels, Tile, read_mirrored, tile_grid
-from septum.memory import array_off_heap
+from septum.memory import array_off_heap, trim_heap
 from septum.prediction.predictor import Predictor, prepare
 
 __all__ = [
@@ -112,6 +112,8 @@ def predict_windows(
             windows = _read_ahead(reader, read, requests, ahead)
             for batch in _batches(windows, predictor):
                 begun.append(_begin(predictor, batch))
+                if not cuda:
+                    trim_heap()
                 if len(begun) > cuda:
                     yield from begun.popleft().fetch()
             while begun:

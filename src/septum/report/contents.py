@@ -10,8 +10,8 @@ import numpy as np
 
 from septum.devices import choose_device
 from septum.errors import InputError, RunFolderError
-from septum.evaluation.files import truth_maps
 from septum.evaluation.scores import score_image
+from septum.evaluation.truth import truth_maps
 from septum.model import Model, load_model, network_footprint
 from septum.prediction.overlap_tile import predict_mask, predict_probabilities, prepare
 from septum.recipe import Recipe

@@ -14,8 +14,11 @@ from septum.annotation.pairs import find_pairs, load_pairs
 from septum.annotation.synthetic import write_example_data
 from septum.atomic_file import replace_file
 from septum.errors import RunFolderError, SaveError
-from septum.evaluation.files import evaluate_files, truth_maps
-from septum.evaluation.scores import score_image, summarize
+from septum.evaluation.files import evaluate_files
+from septum.evaluation.measures import main_measures
+from septum.evaluation.scores import score_image
+from septum.evaluation.summary import summarize
+from septum.evaluation.truth import truth_maps
 from septum.images.files import read_image
 from septum.model import Model, load_model
 from septum.prediction.files import Options, predict_files
@@ -102,9 +105,7 @@ def run_demo(out: Path, minutes: float) -> Iterator[str]:
         ):
             pass
         model = load_model(place.run)
-        summary = evaluate_files(
-            place.predictions, place.unseen, model.recipe.labels, meaning=model.meaning
-        )
+        summary = evaluate_files(place.predictions, place.unseen, model.meaning)
         of_masks = _score_masks(place, model)
         yield f"  on {UNSEEN_IMAGES} images never seen: {_in_words(of_masks)}"
         yield f"  report of this run: {write_report(run, place.data)}"
@@ -159,7 +160,7 @@ def _show(place: Place, model: Model, of_masks: dict[str, float], summary: dict[
         "None of these images was used for training. Every object has a colour; where predicted "
         "objects run together, they share one."
     )
-    measures = [name for name in summary["mean"] if name != "rand_threshold"]
+    measures = main_measures(summary["mean"])
     own_report = (place.run / "report.html").relative_to(place.out).as_posix()
     return section(
         SUBJECTS[place.kind],
@@ -171,8 +172,9 @@ def _show(place: Place, model: Model, of_masks: dict[str, float], summary: dict[
                 [row["name"], *(row.get(name) for name in measures)]
                 for row in [*summary["images"], {"name": "mean", **summary["mean"]}]
             ],
-            "As septum evaluate scores them. Mask: as written and shown, at the model's "
-            f"threshold, {model.threshold:g}; others at probability 0.5, Rand error at its best.",
+            "As septum evaluate scores them. Mask: as written and shown, at the model's threshold, "
+            f"{model.threshold:g}; seg, det and the like: of its connected components. Others at "
+            "probability 0.5; Rand, V_rand and warping error at their best threshold.",
         ),
         f"<p>{link(own_report, 'How this model was trained: the report of its run')}</p>",
     )

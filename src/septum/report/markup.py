@@ -7,6 +7,7 @@ import html
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from urllib.parse import quote
 
 from septum.report.pictures import Colour
@@ -117,10 +118,12 @@ def notice(lines: Sequence[str]) -> str:
 
 
 def number(value: object) -> str:
-    """Scores with four digits, whole numbers and words as they are, nothing for nothing."""
+    """Scores with four digits, two of what is small; words, and other numbers, as they are."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "–"
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.1e}" if 0 < abs(value) < 0.001 else f"{value:.4f}"
 
 
 def percent(share: float) -> str:
@@ -155,7 +158,7 @@ def _entry(entry: tuple[Sequence[Colour], str]) -> str:
 
 
 def _cell(value: object) -> str:
-    style = "" if isinstance(value, int | float) or value is None else "words"
+    style = "" if isinstance(value, int | float | Decimal) or value is None else "words"
     return f"<td{_style(style)}>{escape(number(value))}</td>"
 
 

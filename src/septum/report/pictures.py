@@ -62,14 +62,14 @@ class View:
     width: int
 
     @classmethod
-    def of(cls, extents: tuple[int, ...]) -> View:
+    def of(cls, extents: tuple[int, ...], largest: int = LARGEST) -> View:
         """A view of the plane YX: enlarged by a whole number, or reduced, or as it is."""
         y, x = extents[-2:]
         longest = max(y, x)
-        if longest <= LARGEST:
+        if longest <= largest:
             factor = max(1, round(SMALLEST / longest))
             return cls(y * factor, x * factor)
-        return cls(max(1, y * LARGEST // longest), max(1, x * LARGEST // longest))
+        return cls(max(1, y * largest // longest), max(1, x * largest // longest))
 
     def labels(self, labels_YX: np.ndarray) -> np.ndarray:
         """Take the nearest pixel."""

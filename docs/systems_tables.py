@@ -1,0 +1,155 @@
+"""The tables of docs/systems.md, from docs/results/systems-*.json and u373-*.json."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Load = Callable[[str], dict[str, Any] | None]
+
+RESULTS = Path(__file__).parent / "results"
+SYSTEMS = ("sliding-window-95", "sliding-window-65", "fcn-8s", "blog-2018", "paper-2015", "default")
+MEASURES = ("pixel_error", "pixel_f_error", "rand_error", "warping_error", "v_rand", "v_info")
+PUBLISHED = "| U-Net, as published¹ | 31.0 M | | 600, Titan | < 1 | | 0.0611 | 0.0382 | 0.000353 "
+PUBLISHED += "| 0.9728 | 0.9866 |"
+SLIDING = "| sliding window, as published¹ | | | | | | 0.0613 | 0.0504 | 0.000420 | | |"
+BARS = {"pixel_error": 0.070, "v_rand": 0.973, "v_info": 0.987}
+SEG_BAR = 0.9203
+
+
+def systems(load: Load) -> str:
+    """Every system on slices 28–29: the mean over its seeds, ± their standard deviation."""
+    lines = [
+        "| system | parameters | steps | minutes, device | seconds a slice | pixel error "
+        "| 1 − max F of pixels | Rand error | warping error | V_rand | V_info |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    notes = []
+    for name in SYSTEMS:
+        results = _of(load, name)
+        if not results:
+            lines.append(f"| {name} | | | not yet run | | | | | | | |")
+            continue
+        lines.append(_row(name, results))
+        notes += [_note(result) for result in results]
+    lines += [SLIDING, PUBLISHED]
+    hidden = "¹ scored by the challenge on its hidden test set: other slices than those here"
+    return "\n".join([*lines, "", hidden, "", *notes])
+
+
+def ablations(load: Load) -> str:
+    """What each of the paper's own claims is worth here."""
+    lines = [
+        "| | pixel error | Rand error | warping error | V_rand | V_info |",
+        "|---|---|---|---|---|---|",
+    ]
+    notes = []
+    for name in ("default", "paper-2015"):
+        cases: list[tuple[str, list[dict[str, float]]]] = []
+        whole = _of(load, name)
+        if whole:
+            notes += [_note(result) for result in whole]
+            cases.append((name, [r["numbers"]["scores"] for r in whole]))
+            for count in (1, 8):
+                other = [r["numbers"].get(f"scores_{count}_orientations") for r in whole]
+                if all(other):
+                    cases.append((f"{name}, mean of {count} orientations", other))  # type: ignore[arg-type]
+        for change in ("no-elastic", "no-border"):
+            results = _of(load, f"{name}-{change}")
+            notes += [_note(result) for result in results]
+            if results:
+                said = {"no-elastic": "no elastic deformation", "no-border": "no border weights"}
+                scores = [r["numbers"]["scores"] for r in results]
+                cases.append((f"{name}, {said[change]}", scores))
+        for what, scores in cases:
+            keys = [key for key in MEASURES if key != "pixel_f_error"]
+            lines.append(f"| {what} | {' | '.join(_mean(scores, key) for key in keys)} |")
+    if len(lines) == 2:
+        lines.append("| not yet run | | | | | |")
+    return "\n".join([*lines, "", *notes])
+
+
+def goals(load: Load) -> str:
+    """The bars that were set, and the best of our recipes at each."""
+    lines = ["| what | bar | best of ours | |", "|---|---|---|---|"]
+    ours = [result for name in ("default", "paper-2015") for result in _of(load, name)]
+    for key, bar in BARS.items():
+        scores = [
+            (found[key], result["numbers"]["system"])
+            for result in ours
+            for label, found in result["numbers"].items()
+            if label.startswith("scores")
+        ]
+        less = key == "pixel_error"
+        text = f"| EM slices 28–29, {key} | {'<' if less else '>'} {bar} "
+        if not scores:
+            lines.append(f"{text}| not yet run | |")
+            continue
+        best, system = min(scores) if less else max(scores)
+        met = best < bar if less else best > bar
+        lines.append(f"{text}| {best:.4f} ({system}) | {'met' if met else 'not met'} |")
+    found = load("u373-silver")
+    seg = None if found is None else found["numbers"]["seg"]
+    text = f"| U373, SEG on gold frames from 58 on | > {SEG_BAR} "
+    if seg is None:
+        lines.append(f"{text}| not yet run | |")
+    else:
+        lines.append(f"{text}| {seg:.4f} | {'met' if seg > SEG_BAR else 'not met'} |")
+    return "\n".join(lines)
+
+
+def u373(load: Load) -> str:
+    """SEG on the gold frames from 58 on."""
+    lines = [
+        "| trained on | steps | minutes, device | SEG | DET | objects found of those drawn |",
+        "|---|---|---|---|---|---|",
+    ]
+    notes = []
+    for name, what in (("silver", "58 frames, silver truth"), ("gold", "gold frames, in part")):
+        result = load(f"u373-{name}")
+        if result is None:
+            lines.append(f"| {what} | | not yet run | | | |")
+            continue
+        n = result["numbers"]
+        lines.append(
+            f"| {what} | {n['steps']} | {n['minutes']:.1f}, {result['device']} | {n['seg']:.4f} "
+            f"| {n['det']:.4f} | {n['found']} of {n['objects']} |"
+        )
+        notes.append(_note(result))
+    return "\n".join([*lines, "", *notes])
+
+
+def _of(load: Load, name: str) -> list[dict[str, Any]]:
+    """The results of a system, one a seed; folds are not among them."""
+    names = [f"systems-{name}", *sorted(p.stem for p in RESULTS.glob(f"systems-{name}-seed*"))]
+    found = [load(each) for each in names if "-fold" not in each]
+    return [result for result in found if result is not None]
+
+
+def _row(name: str, results: list[dict[str, Any]]) -> str:
+    numbers = [result["numbers"] for result in results]
+    scores = [n["scores"] for n in numbers]
+    minutes = "; ".join(f"{n['minutes']:.0f}" for n in numbers)
+    return (
+        f"| {name} | {numbers[0]['parameters'] / 1e6:.2f} M "
+        f"| {'; '.join(str(n['steps']) for n in numbers)} | {minutes}, {results[0]['device']} "
+        f"| {np.mean([s['seconds_per_slice'] for s in scores]):.2f} "
+        f"| {' | '.join(_mean(scores, key) for key in MEASURES)} |"
+    )
+
+
+def _mean(scores: list[dict[str, float]], key: str) -> str:
+    values = [score[key] for score in scores]
+    digits = 6 if key == "warping_error" else 4
+    text = f"{np.mean(values):.{digits}f}"
+    return text if len(values) == 1 else f"{text} ± {np.std(values, ddof=1):.{digits}f}"
+
+
+def _note(result: dict[str, Any]) -> str:
+    return (
+        f"- `{result['command']}` ({result['device']}, {result['threads']} threads, "
+        f"{result['date']}, commit {result['commit']})"
+    )
