@@ -122,6 +122,33 @@ def u373(load: Load) -> str:
     return "\n".join([*lines, "", *notes])
 
 
+def sliding_window(load: Load) -> str:
+    """The patch classifier as published, densely, and the U-Nets: seconds a slice, and ratios."""
+    result = load("sliding-window")
+    if result is None:
+        return "not yet run"
+    lines = []
+    numbers = result["numbers"]
+    for precision in ("float32", "auto"):
+        found = numbers[precision]
+        nets = [name for name in found["seconds"] if not name.startswith("sliding")]
+        lines += [
+            f"| {found['dtype']} | patch by patch | densely | times as fast | largest difference "
+            f"| {' | '.join(f'{net}: seconds, times as fast' for net in nets)} |",
+            "|---" * (5 + len(nets)) + "|",
+        ]
+        for name in ("sliding-window-95", "sliding-window-65"):
+            row, dense = found[name], found["seconds"][name]
+            others = [f"{found['seconds'][net]:.2f} s, {row[f'times {net}']:.0f}" for net in nets]
+            lines.append(
+                f"| {name} | {row['seconds']:.0f} s | {dense:.2f} s | {row['times dense']:.0f} "
+                f"| {row['difference']:.1e} | {' | '.join(others)} |"
+            )
+        lines.append("")
+    done = "all" if numbers["rows"] == 512 else f"from {numbers['rows']} of them"
+    return "\n".join([*lines, f"Patch by patch: 512 rows, {done}.", "", _note(result)])
+
+
 def _of(load: Load, name: str) -> list[dict[str, Any]]:
     """The results of a system, one a seed; folds are not among them."""
     names = [f"systems-{name}", *sorted(p.stem for p in RESULTS.glob(f"systems-{name}-seed*"))]

@@ -114,6 +114,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "systems-ablations": lambda: systems.ablations(load),
     "systems-goals": lambda: systems.goals(load),
     "systems-u373": lambda: systems.u373(load),
+    "systems-sliding-window": lambda: systems.sliding_window(load),
     "measures-agreement": lambda: measures.agreement(load),
     "measures-speed": lambda: measures.speed(load),
 }
