@@ -31,7 +31,7 @@ from results import ROOT, write_result
 from septum.devices import choose_device
 from septum.errors import Interrupted
 from septum.memory import peak_memory, raise_allocator_thresholds
-from septum.recipe import load_recipe
+from septum.recipe import Recipe, load_recipe
 from septum.training.data import load_data
 from septum.training.job import Job
 from septum.training.loop import train
@@ -58,7 +58,8 @@ def main() -> None:
         numbers = measure(arguments.recipe, device, arguments.steps, arguments.run)
         keep(f"gpu-training-{device.type}", numbers, command, arguments.out)
     if arguments.only != "measure":
-        run = train_for(arguments.minutes, arguments.recipe, arguments.run, device)
+        recipe = load_recipe(arguments.recipe, ["validation.last=2"])
+        run = train_for(arguments.minutes, DATA, arguments.run, recipe, device)
         if run is not None:
             keep(f"gpu-{arguments.recipe}", summarize(run), command, arguments.out)
 
@@ -137,15 +138,15 @@ def wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def train_for(minutes: float, name: str, run: Path, device: torch.device) -> RunFolder | None:
+def train_for(
+    minutes: float, data: Path, run: Path, recipe: Recipe, device: torch.device
+) -> RunFolder | None:
     """Train, or go on, for so long; the run's folder if it came to its end."""
     timer = threading.Timer(minutes * 60, os.kill, (os.getpid(), signal.SIGINT))
     timer.daemon = True
     timer.start()
     try:
-        return train(
-            DATA, run, load_recipe(name, ["validation.last=2"]), resume=True, device=str(device)
-        )
+        return train(data, run, recipe, resume=True, device=str(device))
     except Interrupted as stopped:
         print(stopped)
         return None

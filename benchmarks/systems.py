@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from em_slices import DATA, last_quarter
 from results import print_tables, write_result
@@ -31,7 +32,7 @@ from septum.evaluation.thinning import THIN_THRESHOLDS, mean_thinned_scores
 from septum.evaluation.warping import warp
 from septum.model import Model, load_model
 from septum.prediction.overlap_tile import predict_probabilities, prepare
-from septum.recipe import load_recipe
+from septum.recipe import Recipe, load_recipe
 from septum.training.data import load_data
 from septum.training.loop import train
 from septum.training.run_folder import RunFolder
@@ -92,16 +93,22 @@ def train_system(system: System, run: RunFolder, arguments: argparse.Namespace) 
     resume = run.holds_a_run()
     recipe, hours = None, None
     if not resume:
-        split = ["validation.last=2"]
-        if arguments.fold is not None:
-            split = ["validation.last=0", f"validation.folds={FOLDS}"]
-            split += [f"validation.fold={arguments.fold}"]
-        changes = [*split, f"training.seed={arguments.seed}", *system.changes]
-        if arguments.steps is not None:
-            changes.append(f"training.steps={arguments.steps}")
-        recipe = load_recipe(system.recipe, changes)
+        recipe = recipe_of(system, arguments.seed, arguments.fold, arguments.steps)
         hours = None if arguments.minutes is None else arguments.minutes / 60
     train(DATA, run.path, recipe, resume=resume, hours=hours)
+
+
+def recipe_of(
+    system: System, seed: int = 0, fold: int | None = None, steps: int | None = None
+) -> Recipe:
+    """With what the system changes and with the split; ``steps`` None: the recipe's own."""
+    split = ["validation.last=2"]
+    if fold is not None:
+        split = ["validation.last=0", f"validation.folds={FOLDS}", f"validation.fold={fold}"]
+    changes = [*split, f"training.seed={seed}", *system.changes]
+    if steps is not None:
+        changes.append(f"training.steps={steps}")
+    return load_recipe(system.recipe, changes)
 
 
 def command(arguments: argparse.Namespace) -> str:
@@ -118,7 +125,7 @@ def command(arguments: argparse.Namespace) -> str:
     return " ".join(words)
 
 
-def summarize(run: RunFolder, system: str) -> dict[str, Any]:
+def summarize(run: RunFolder, system: str, device: torch.device | str = "cpu") -> dict[str, Any]:
     """What the run took, how it went, and the scores of its last model."""
     history = run.history()
     model = load_model(run.last)
@@ -136,18 +143,18 @@ def summarize(run: RunFolder, system: str) -> dict[str, Any]:
         "minutes": history[-1]["seconds"] / 60,
         "training_loss_last_quarter": last_quarter(losses) if len(losses) > 3 else None,
         "curve": curve,
-        "scores": score(model, model.recipe.prediction.orientations),
+        "scores": score(model, model.recipe.prediction.orientations, device),
     }
     if hasattr(model.network, "contract"):  # of a U-Net, what the mean over orientations gives
         other = 1 if model.recipe.prediction.orientations == 8 else 8
-        found[f"scores_{other}_orientations"] = score(model, other)
+        found[f"scores_{other}_orientations"] = score(model, other, device)
     return found
 
 
-def score(model: Model, orientations: int) -> dict[str, float]:
+def score(model: Model, orientations: int, device: torch.device | str = "cpu") -> dict[str, float]:
     """Mean scores over the validation slices; thresholds are the same for all of them."""
     data = load_data(DATA, model.recipe)
-    predictor = prepare(model, orientations=orientations)  # type: ignore[arg-type]
+    predictor = prepare(model, device, orientations=orientations)  # type: ignore[arg-type]
     probabilities, truths, seconds = [], [], []
     for item in data.validation:
         start = time.monotonic()

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from em_slices import DATA as EM
 from results import print_tables, write_result
@@ -29,7 +30,7 @@ from septum.model import load_model
 from septum.prediction.instances import label_objects
 from septum.prediction.overlap_tile import predict_probabilities, prepare
 from septum.prediction.separation import Separation
-from septum.recipe import load_recipe
+from septum.recipe import Recipe, load_recipe
 from septum.training.loop import train
 from septum.training.run_folder import RunFolder
 
@@ -50,14 +51,9 @@ def main() -> None:
     parser.add_argument("--recipe", default="default")
     arguments = parser.parse_args()
     run = RunFolder(arguments.run)
-    frames = [n for n in labelled(arguments.truth) if n < FIRST_SCORED]
+    frames = training_frames(arguments.truth)
     resume = run.holds_a_run()
-    recipe = None
-    if not resume:
-        changes = [f"validation.last={min(VALIDATION, len(frames) // 4)}"]
-        if arguments.truth == "gold":
-            changes.append("labels.unlabelled=ignore")
-        recipe = load_recipe(arguments.recipe, changes)
+    recipe = None if resume else recipe_for(arguments.truth, arguments.recipe)
     pairs = write_pairs(arguments.run.with_suffix(".csv"), frames, arguments.truth)
     hours = None if arguments.minutes is None or resume else arguments.minutes / 60
     train(pairs, arguments.run, recipe, resume=resume, hours=hours)
@@ -68,6 +64,21 @@ def main() -> None:
         command += f" --recipe {arguments.recipe}"
     write_result(f"u373-{arguments.truth}", summarize(run, frames, arguments.truth), command)
     print_tables("systems")
+
+
+def training_frames(truth: str) -> list[int]:
+    """Those before the scored ones; the last of them validate."""
+    return [n for n in labelled(truth) if n < FIRST_SCORED]
+
+
+def recipe_for(truth: str, name: str = "default", steps: int | None = None) -> Recipe:
+    """The recipe with the split, and with what was not drawn left out where truth is partial."""
+    changes = [f"validation.last={min(VALIDATION, len(training_frames(truth)) // 4)}"]
+    if truth == "gold":
+        changes.append("labels.unlabelled=ignore")
+    if steps is not None:
+        changes.append(f"training.steps={steps}")
+    return load_recipe(name, changes)
 
 
 def labels_of(frame: int, truth: str) -> Path:
@@ -97,11 +108,13 @@ def write_pairs(path: Path, frames: list[int], truth: str) -> Path:
     return path
 
 
-def summarize(run: RunFolder, frames: list[int], truth: str) -> dict[str, Any]:
+def summarize(
+    run: RunFolder, frames: list[int], truth: str, device: torch.device | str = "cpu"
+) -> dict[str, Any]:
     """SEG and DET of the best model's objects, and how they were told apart."""
     history = run.history()
     model = load_model(run.best)
-    predictor = prepare(model)
+    predictor = prepare(model, device)
 
     def predict(frame: int) -> np.ndarray:
         image = read_image(image_of(frame)).array
