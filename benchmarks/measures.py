@@ -200,7 +200,10 @@ def of_stardist(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, Any
 
 
 def of_ctc(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
-    """SEG and DET of the Cell Tracking Challenge's measures in Python; each slice is a video."""
+    """SEG and DET of the Cell Tracking Challenge's measures in Python.
+
+    Each slice is a video in which nothing moves: of one frame it would find no edges to join.
+    """
 
     def theirs(module: Any) -> list[list[float]]:
         metrics = importlib.import_module("ctc_metrics.metrics")
@@ -210,8 +213,8 @@ def of_ctc(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
                 files = [str(Path(folder) / name) for name in ("truth.tif", "segmentation.tif")]
                 for file, ids in zip(files, (truth, segmentation), strict=True):
                     tifffile.imwrite(file, ids.astype(np.uint16))
-                matched = [[part] for part in module.match(*files)]
-                tracks = [np.array([[i, 0, 0, 0] for i in labels[0]]) for labels in matched[:2]]
+                matched = [[part, part] for part in module.match(*files)]
+                tracks = [np.array([[i, 0, 1, 0] for i in labels[0]]) for labels in matched[:2]]
                 operations = module.count_acyclic_graph_correction_operations(*tracks, *matched[:4])
                 rows.append([metrics.seg(matched[0], matched[4]), metrics.det(**operations)])
         return rows
