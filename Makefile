@@ -11,7 +11,7 @@ demo: .venv/.installed
 	$(BIN)/septum demo --out demo
 
 test: .venv/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff check .

@@ -97,6 +97,7 @@ def goals(load: Load) -> str:
         best, system = min(scores) if less else max(scores)
         met = best < bar if less else best > bar
         lines.append(f"{text}| {best:.4f} ({system}) | {'met' if met else 'not met'} |")
+    lines += _sliding_goals(load)
     found = load("u373-silver")
     seg = None if found is None else found["numbers"]["seg"]
     text = f"| U373, SEG on gold frames from 58 on | > {SEG_BAR} "
@@ -105,6 +106,27 @@ def goals(load: Load) -> str:
     else:
         lines.append(f"{text}| {seg:.4f} | {'met' if seg > SEG_BAR else 'not met'} |")
     return "\n".join(lines)
+
+
+def _sliding_goals(load: Load) -> list[str]:
+    what = "sliding window of 95, patch by patch, seconds a slice over those of"
+    bars = {"dense": (50, "the dense form"), "default": (1000, "`default`")}
+    bars["paper-2015"] = (1000, "`paper-2015`, 31 M parameters")
+    result, lines = load("sliding-window"), []
+    for key, (bar, said) in bars.items():
+        text = f"| {what} {said} | {'≥' if key == 'dense' else '>'} {bar} "
+        if result is None:
+            lines.append(f"{text}| not yet run | |")
+            continue
+        ratios = [
+            result["numbers"][precision]["sliding-window-95"][f"times {key}"]
+            for precision in ("float32", "auto")
+        ]
+        met = "met" if min(ratios) > bar else "not met"
+        types = ("float32", result["numbers"]["auto"]["dtype"])
+        values = ", ".join(f"{ratio:.0f} ({t})" for ratio, t in zip(ratios, types, strict=True))
+        lines.append(f"{text}| {values} | {met} |")
+    return lines
 
 
 def u373(load: Load) -> str:
