@@ -186,6 +186,7 @@ def joined_ranks(name: str = "auto") -> Iterator[tuple[Ranks, torch.device]]:
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=patience)
     try:
         yield Ranks(dist.get_rank(), count, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))), device
+        dist.barrier()  # none takes its connections away while another still works
     except RuntimeError as error:
         if not _is_lost_connection(error):
             raise

@@ -21,8 +21,10 @@ def run_to_exit(command: Callable[[], object]) -> NoReturn:
     """Errors become one line and an exit status; with SEPTUM_DEBUG set, a traceback as well."""
     try:
         command()  # leaves by SystemExit: 0, or 2 where the command line itself is wrong
+    except SystemExit as leaving:
+        _leave(leaving.code)
     except SeptumError as error:
-        if os.environ.get("WORLD_SIZE", "1") != "1":  # of several ranks one speaks for all
+        if _is_rank():  # of several ranks one speaks for all
             from septum.devices import was_said
 
             if was_said():
@@ -38,7 +40,26 @@ def run_to_exit(command: Callable[[], object]) -> NoReturn:
             "`septum --debug …` for the traceback",
             1,
         )
-    sys.exit(0)
+    _leave(0)
+
+
+def _is_rank() -> bool:
+    """Whether torchrun started this process as one of several."""
+    return os.environ.get("WORLD_SIZE", "1") != "1"
+
+
+def _leave(status: str | int | None) -> NoReturn:
+    """End the process; a rank that has done its work at once, without the interpreter's own end.
+
+    Everything is written by then, but the threads of a process group may still let go of tensors,
+    which ends the process by SIGABRT when the interpreter is half gone, and the launcher takes the
+    run for a failed one.
+    """
+    if _is_rank() and not status:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+    sys.exit(status)
 
 
 def _fail(message: str, status: int) -> NoReturn:
