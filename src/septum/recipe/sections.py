@@ -192,6 +192,8 @@ class Training(Section):
     """Decay of a running mean of the weights, which is then what is validated and kept."""
     validate_every: Annotated[int, Field(ge=0)] = 0
     """Steps between validations; 0 means: after each epoch."""
+    patience: Annotated[int, Field(ge=0)] = 0
+    """Training ends by itself after so many validations without a better one; 0: never."""
     keep_best: Literal["loss", "pixel_error", "rand_error"] = "loss"
     """The validation measure by which the best model is kept; lower is better."""
     threshold: Literal["half", "rand"] = "half"

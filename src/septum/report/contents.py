@@ -16,6 +16,7 @@ from septum.model import Model, load_model, network_footprint
 from septum.prediction.overlap_tile import predict_mask, predict_probabilities, prepare
 from septum.recipe import Recipe
 from septum.training.data import Data, load_data
+from septum.training.doubts import find_doubts
 from septum.training.run_folder import RunFolder
 from septum.training.samples import Sampler, build_sampler
 from septum.training.validation import AnnotatedTarget, Targets
@@ -81,9 +82,12 @@ class Contents:
 
     @property
     def finished(self) -> bool:
-        """Whether the last planned step was done and validated."""
-        records = self.validations
-        return bool(records) and self.planned is not None and records[-1]["step"] >= self.planned
+        """Whether the last planned step was done and validated, or the recipe's patience ended."""
+        records, patience = self.validations, self.recipe.training.patience
+        if not records or self.planned is None:
+            return False
+        worse = [record["best"] for record in records[-patience:]] if patience else [True]
+        return records[-1]["step"] >= self.planned or (len(worse) == patience and not any(worse))
 
 
 def gather(run: RunFolder, data: Path | None) -> Contents:
@@ -123,6 +127,7 @@ def gather(run: RunFolder, data: Path | None) -> Contents:
     contents = Contents(
         run, recipe, history, model, path, loaded, _sampler(loaded, recipe), [], notes
     )
+    notes.extend(f"{doubt[0].upper()}{doubt[1:]}." for doubt in find_doubts(history).values())
     _note_progress(contents)
     if model is not None and loaded is not None:
         contents.examined.extend(_examine(model, loaded, notes))

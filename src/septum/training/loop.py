@@ -13,6 +13,7 @@ from septum.errors import Interrupted, RankError, RecipeError, RunFolderError
 from septum.memory import raise_allocator_thresholds
 from septum.recipe import Recipe, load_recipe
 from septum.training.data import load_data, memory_for_images
+from septum.training.doubts import LEVEL_STEPS, find_doubts
 from septum.training.interruption import Interruption
 from septum.training.job import Job, planned_steps
 from septum.training.memory import check_memory, guarded
@@ -73,8 +74,8 @@ def run_steps(job: Job, again: str) -> None:
     ):
         for line in job.description:
             progress.say(line)
-        step = choose_step(job)
-        while job.step < job.steps:
+        step, said = choose_step(job), set(find_doubts(job.run.history()))
+        while job.step < job.steps and not is_stale(job):
             guarded(step, job)
             progress.advance(job.step, job.losses.last)
             if job.step % LOG_STEPS == 0 or job.validation_is_due():
@@ -83,20 +84,39 @@ def run_steps(job: Job, again: str) -> None:
             if job.validation_is_due():
                 progress.say(describe_validation(job.validate()))
                 best = job.latest["best"]
+            if job.step == LEVEL_STEPS or job.validation_is_due():
+                doubts = find_doubts(job.run.history())
+                for name in doubts.keys() - said:
+                    progress.say(f"septum: {doubts[name]}")
+                said |= doubts.keys()
             # By the count of steps alone: all ranks exchange at the same ones.
             if job.device.type == "cuda" and job.step % LOG_STEPS and not job.validation_is_due():
                 continue
             job.save(now=best)  # the best model and the state that knows of it belong together
             # One rank's wish is every rank's: all stop after the same step.
             if any(ranks.gather(interruption.requested)):
-                if job.step == job.steps:
+                if job.step == job.steps or is_stale(job):
                     break
                 job.save(now=True)
                 raise Interrupted(
                     f"stopped at step {job.step} of {job.steps}; everything is saved; go on with: "
                     f"{again}"
                 )
+        if is_stale(job):
+            progress.say(
+                f"{job.recipe.training.patience} validations in a row were no better than that of "
+                f"step {job.best['step']}: training ends here (--resume --set training.patience=0 "
+                "goes on)"
+            )
         progress.say(job.finish())
+
+
+def is_stale(job: Job) -> bool:
+    """Whether so many validations in a row were no better that the recipe ends the run."""
+    patience = job.recipe.training.patience
+    if not patience or not job.best:
+        return False
+    return bool(job.step - job.best["step"] >= patience * job.validate_every)
 
 
 def open_job(

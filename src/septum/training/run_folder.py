@@ -200,12 +200,12 @@ def check_same_recipe(run: RunFolder, recipe: Recipe) -> Recipe:
         for key, value in values.items():
             other = theirs[section][key]
             if other == value or (
-                section == "training" and key in ("micro_batch", "steps", "epochs")
+                section == "training" and key in ("micro_batch", "steps", "epochs", "patience")
             ):
                 continue
             raise RunFolderError(
                 f"{run.path}: was trained with {section}.{key} = {value}, not {other}; resume "
                 "without changing it (only training.steps and training.epochs may grow, and "
-                "training.micro_batch may change), or choose another --out"
+                "training.micro_batch and training.patience may change), or choose another --out"
             )
     return recipe.model_copy(update={"name": own.name})

@@ -80,9 +80,10 @@ def validate(
 
     ``loss`` is the training loss, with its weights, so that the two curves can be compared;
     ``pixel_error`` the share of wrong pixels, at probability 0.5 for two classes; ``iou`` the
-    mean over the classes above 0; ``rand_error`` the smallest over ``THRESHOLDS``. Ignored
-    pixels are left out everywhere. Each rank scores its share of the images, and all ranks
-    return the mean over all images. Raises TrainingError where the network's output is not finite.
+    mean over the classes above 0; ``rand_error`` the smallest over ``THRESHOLDS``;
+    ``object_share`` and ``predicted_share`` what of the pixels is above class 0. Ignored pixels
+    are left out everywhere. Each rank scores its share of the images, and all ranks return the
+    mean over all images. Raises TrainingError where the network's output is not finite.
     """
     mine = ranks.share(len(targets))
     scored = ranks.gather([_score(predictor, targets[i], section, weigh) for i in mine])
@@ -115,12 +116,18 @@ def _score(
         "loss": float(loss),
         "pixel_error": float(wrong.sum() / max(int(valid_S.sum()), 1)),
         "iou": mean_of_objects(class_iou(mask_S, target.classes_S, predictor.classes, valid_S)),
+        "object_share": _share(target.classes_S, valid_S),
+        "predicted_share": _share(mask_S, valid_S),
     }
     if predictor.classes == 2:
         row["rand_error"], _ = rand_error(
             probability_KS[1], target.instances_S, THRESHOLDS, valid_S
         )
     return row
+
+
+def _share(classes_S: np.ndarray, valid_S: np.ndarray) -> float:
+    return float(((classes_S > 0) & valid_S).sum() / max(int(valid_S.sum()), 1))
 
 
 def choose_threshold(predictor: Predictor, targets: Sequence[AnnotatedTarget]) -> float:
