@@ -38,7 +38,7 @@ def split_validation(names: Sequence[str], section: Validation) -> tuple[list[in
     and fraction go by a hash of the name alone: they are the same on every machine, and with
     ``fraction`` the images added later move none of the old ones (only where the hash would leave
     a side empty is one image moved there). A single image is returned on BOTH sides: the caller
-    must say that its validation shows nothing. Raises AnnotationError.
+    divides it, or says that its validation shows nothing. Raises AnnotationError.
     """
     count = len(names)
     if count == 0:

@@ -16,6 +16,11 @@ from septum.images.pixel_size import relative_spacing
 from septum.images.stored import Box, StoredImage, StoredStack, open_image
 
 
+def part_name(name: str, box: Box) -> str:
+    """Of a part of an image, with where it is: ``brain[0:161, 64:225, 0:161]``."""
+    return f"{name}[{', '.join(f'{side.start}:{side.stop}' for side in box)}]"
+
+
 @dataclass(frozen=True)
 class Annotated:
     """One image with its labels.
@@ -46,6 +51,15 @@ class Annotated:
     def spacing(self) -> tuple[float, ...] | None:
         """Extents of a pixel in those of its shortest side; None: all are equal, or unknown."""
         return relative_spacing(self.pixel_size)
+
+    def cut(self, box: Box) -> Annotated:
+        """The part ``box`` of it: one slice a spatial axis, in pixels."""
+        return replace(
+            self,
+            name=part_name(self.name, box),
+            image_CS=np.ascontiguousarray(self.image_CS[(slice(None), *box)]),
+            labels_S=np.ascontiguousarray(self.labels_S[box]),
+        )
 
 
 @dataclass(frozen=True)

@@ -166,6 +166,11 @@ def _note_progress(contents: Contents) -> None:
             f"This run is unfinished: step {contents.history[-1]['step']} of "
             f"{contents.planned}. What follows is its state when this page was written."
         )
+    if data is not None and data.divided:
+        notes.append(
+            "There is only one annotated image: a quarter of it was kept from training, and the "
+            "scores are of that part. How the model does on other images they do not show."
+        )
     if data is not None and data.validates_on_training:
         notes.append(
             "There is only one annotated image, so validation is on the very image that was "

@@ -9,16 +9,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from septum.annotation.labels import LabelMeaning, find_meaning
+import numpy as np
+
+from septum.annotation.labels import IGNORE, LabelMeaning, find_meaning, to_target
 from septum.annotation.pairs import Annotated, find_pairs, load_pairs, split_validation
 from septum.annotation.stored_pairs import StoredAnnotated, open_pairs
 from septum.images.intensity_range import IntensityRange, fit_intensity_range
 from septum.memory import available_memory
 from septum.recipe import Recipe
-from septum.training.windows import StoredWindow, spread_windows
+from septum.training.windows import AnyItem, StoredWindow, spread_windows
 
 MEMORY_SHARE = 0.4
 """Of the memory that is free to a process: a larger set is left in its files."""
+LEAST_QUARTER = 32
+"""Pixels of the part of a single image that validates, along its longest axis."""
 EXAMINED, EXAMINED_EACH = 200, 8
 """Of a set that is left in its files so many windows, and of one image at most so many, are looked
 at before training: for the meaning of the labels, the range of grey values, the classes' shares."""
@@ -43,6 +47,8 @@ class Data:
     intensity: IntensityRange
     examined: Sequence[StoredWindow] = field(default=())
     """Where the images are left in their files: the windows of training images looked at."""
+    divided: bool = False
+    """Whether there is one image, of which a part trains and another validates."""
 
     @property
     def stored(self) -> bool:
@@ -51,7 +57,9 @@ class Data:
 
     @property
     def validates_on_training(self) -> bool:
-        """Whether an image is on both sides of the split, as a single one is."""
+        """Whether an image is on both sides of the split, as one too small to be divided is."""
+        if self.divided:
+            return False
         sides = (self.training, self.validation)
         names = [
             {i.pair.name if isinstance(i, StoredWindow) else i.name for i in side} for side in sides
@@ -89,11 +97,43 @@ def load_data(path: Path, recipe: Recipe, memory: int | None = None) -> Data:
 
     annotated = load_pairs(pairs, dimensions)
     meaning = find_meaning(((item.name, item.labels_S) for item in annotated), recipe.labels)
-    training = [annotated[index] for index in train_indices]
-    intensity = fit_intensity_range((item.image_CS for item in training), recipe.intensity)
-    return Data(
-        path, training, [annotated[index] for index in validation_indices], meaning, intensity
+    parts = divide(annotated[0], meaning) if len(annotated) == 1 else None
+    training, validation = parts or tuple(
+        [annotated[index] for index in side] for side in (train_indices, validation_indices)
     )
+    intensity = fit_intensity_range((item.image_CS for item in training), recipe.intensity)
+    return Data(path, training, validation, meaning, intensity, divided=parts is not None)
+
+
+def divide(item: AnyItem, meaning: LabelMeaning) -> tuple[list[AnyItem], list[AnyItem]] | None:
+    """A single image as a part to train on and one to validate on; None if it is too small.
+
+    The last quarter along its longest axis (the first such one) validates; the first quarter if
+    the last has no object.
+    """
+    extents = item.extents
+    axis = int(np.argmax(extents))
+    quarter = extents[axis] // 4
+    if quarter < LEAST_QUARTER:
+        return None
+
+    def part(start: int, stop: int) -> AnyItem:
+        sides = [slice(0, extent) for extent in extents]
+        sides[axis] = slice(start, stop)
+        return item.cut(tuple(sides))
+
+    def has_object(part: AnyItem) -> bool:
+        windows = (
+            spread_windows([part], 1, SHOWN_EACH) if isinstance(part, StoredWindow) else [part]
+        )
+        maps = (to_target(window.labels_S, meaning, window.name)[0] for window in windows)
+        return any(((classes_S > 0) & (classes_S != IGNORE)).any() for classes_S in maps)
+
+    end = extents[axis]
+    last = part(end - quarter, end)
+    if has_object(last) or not has_object(first := part(0, quarter)):
+        return [part(0, end - quarter)], [last]
+    return [part(quarter, end)], [first]
 
 
 def memory_for_images(processes: int = 1) -> int:
@@ -113,8 +153,15 @@ def _left_in_files(
     train_indices: Sequence[int],
     validation_indices: Sequence[int],
 ) -> Data:
-    training = [StoredWindow(stored[index]) for index in train_indices]
-    held = [StoredWindow(stored[index]) for index in validation_indices]
+    whole = [StoredWindow(item) for item in stored]
+    examined = _examined(whole)
+    few = sum(math.prod(item.extents) for item in whole) <= MOST_COUNTED
+    counted = whole if few else examined
+    meaning = find_meaning(((item.name, item.labels_S) for item in counted), recipe.labels)
+    parts = divide(whole[0], meaning) if len(whole) == 1 else None
+    training, held = parts or tuple(
+        [whole[index] for index in side] for side in (train_indices, validation_indices)
+    )
     validation = [
         part
         for item in held
@@ -124,16 +171,14 @@ def _left_in_files(
             else spread_windows([item], 1, SHOWN_EACH)
         )
     ]
-    examined, also = (
-        spread_windows(items, EXAMINED, max(min(EXAMINED_EACH, EXAMINED // len(items)), 1))
-        for items in (training, held)
-    )
-    everything = [*training, *held]
-    few = sum(math.prod(item.extents) for item in everything) <= MOST_COUNTED
-    counted = everything if few else [*examined, *also]
-    meaning = find_meaning(((item.name, item.labels_S) for item in counted), recipe.labels)
+    examined = _examined(training)
     intensity = fit_intensity_range((item.image_CS for item in examined), recipe.intensity)
-    return Data(path, training, validation, meaning, intensity, examined)
+    return Data(path, training, validation, meaning, intensity, examined, parts is not None)
+
+
+def _examined(items: Sequence[StoredWindow]) -> list[StoredWindow]:
+    each = max(min(EXAMINED_EACH, EXAMINED // len(items)), 1)
+    return spread_windows(items, EXAMINED, each)
 
 
 def _fingerprint(items: Sequence[Item]) -> str:

@@ -88,6 +88,11 @@ class Job:
             if self.data.validates_on_training
             else []
         )
+        if self.data.divided:
+            warning.append(
+                "there is one image: a quarter of it validates, the rest trains; an image of its "
+                "own would tell more"
+            )
         if self.longer and self.recipe.training.schedule == "cosine":
             warning.append(
                 "more steps than the run began with: the learning rate goes on along the longer "

@@ -9,13 +9,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
-from septum.annotation.stored_pairs import Annotated, StoredAnnotated
+from septum.annotation.stored_pairs import Annotated, StoredAnnotated, part_name
 from septum.images.pixel_size import relative_spacing
+from septum.images.stored import Box
 
-Box = tuple[slice, ...]
+AnyItem = TypeVar("AnyItem", Annotated, "StoredWindow")
 
 WINDOW_PIXELS = 2**22
 """Extent of a window, all axes together: 2048 × 2048, or 161 × 161 × 161."""
@@ -36,7 +38,7 @@ class StoredWindow:
         """The image's name, and for a part of it where that is: ``brain[0:161, 64:225, 0:161]``."""
         if self.box is None:
             return self.pair.name
-        return f"{self.pair.name}[{', '.join(f'{s.start}:{s.stop}' for s in self.box)}]"
+        return part_name(self.pair.name, self.box)
 
     @property
     def extents(self) -> tuple[int, ...]:
@@ -75,6 +77,10 @@ class StoredWindow:
     def labels_S(self) -> np.ndarray:  # noqa: N802
         """Integers as drawn."""
         return self.pair.read_labels(self.box)
+
+    def cut(self, box: Box) -> StoredWindow:
+        """The part ``box`` of an image that is not itself a part."""
+        return dataclasses.replace(self, box=box)
 
     def read(self, box: Box | None = None) -> Annotated:
         """Image and labels together, or the part ``box`` of them."""
@@ -116,7 +122,7 @@ def _parts(window: StoredWindow, count: int, pixels: int | None = None) -> list[
     extents = window.extents
     if math.prod(extents) <= WINDOW_PIXELS:
         return [window]
-    assert window.box is None, "a window is not cut again"
+    corner = [part.start for part in window.box] if window.box else [0] * len(extents)
     side = _side(extents, pixels or WINDOW_PIXELS)
     seed = int.from_bytes(hashlib.sha256(window.name.encode()).digest()[:8], "big")
     rng = np.random.default_rng(seed)
@@ -124,8 +130,8 @@ def _parts(window: StoredWindow, count: int, pixels: int | None = None) -> list[
     for _ in range(count):
         starts = [int(rng.integers(max(extent - side, 0) + 1)) for extent in extents]
         box = tuple(
-            slice(start, min(start + side, extent))
-            for start, extent in zip(starts, extents, strict=True)
+            slice(first + start, first + min(start + side, extent))
+            for first, start, extent in zip(corner, starts, extents, strict=True)
         )
         parts.append(StoredWindow(window.pair, box))
     return parts
