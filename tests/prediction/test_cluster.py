@@ -16,6 +16,8 @@ import dask
 import psutil
 import pytest
 from distributed import Client
+from distributed.comm.core import CommClosedError
+from distributed.scheduler import KilledWorker
 
 from predictions import (
     Deadly,
@@ -181,6 +183,34 @@ def assert_each_tile_once(store):
     assert sorted(numbers) == list(range(len(numbers)))
 
 
+def test_a_worker_lost_while_it_gets_the_model_is_not_the_end(tmp_path, scheduler, monkeypatch):
+    """It is replaced by another; nor is one that is lost while it says what it can do."""
+    save_model(tmp_path / "model.safetensors", small_model())
+    source = write_zarr(tmp_path / "a.zarr", noise("YX", (200, 200)))
+    predict(tmp_path, [source], "whole", suffix=".zarr")
+    usual, lost = Client.register_plugin, []
+    choices = iter([0, 0, 1])
+
+    def register(self, *args, **kwargs):
+        if len(lost) < 2:
+            lost.append(self)
+            raise CommClosedError("in <TCP>: while trying to send message: connection broken")
+        return usual(self, *args, **kwargs)
+
+    def submit(self, function, *args, **kwargs):
+        if function is cluster.choose_setting and not next(choices):
+            raise KilledWorker("choose_setting", None, 3)
+        return usual_submit(self, function, *args, **kwargs)
+
+    usual_submit = Client.submit
+    monkeypatch.setattr(Client, "register_plugin", register)
+    monkeypatch.setattr(Client, "submit", submit)
+    predict(tmp_path, [source], "out", suffix=".zarr", scheduler=scheduler)
+    assert len(lost) == 2
+    assert next(choices, None) is None
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
 @pytest.mark.slow
 def test_the_client_killed_and_run_again(tmp_path):
     save_model(tmp_path / "model.safetensors", small_model())
@@ -190,7 +220,7 @@ def test_the_client_killed_and_run_again(tmp_path):
     words = [sys.executable, "-m", "septum", "predict", tmp_path / "model.safetensors", source]
     words += ["--out", out, "--workers", "2", "--tile", "96"]
     process = subprocess.Popen(words)
-    end = time.monotonic() + 60
+    end = time.monotonic() + 240
     while time.monotonic() < end and '"tiles"' not in text_of(out / NAME):
         time.sleep(0.01)
     children = psutil.Process(process.pid).children(recursive=True)

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from distributed import Client, Future, LocalCluster, as_completed
-from distributed.client import FutureCancelledError
+from distributed.client import ClosedClientError, FutureCancelledError
 from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 
@@ -42,6 +42,10 @@ WAITING = 2
 """Groups that a worker has at a time: one that it computes, and the next."""
 MOST_LOST = 4
 """Times that dask may give a group up, each after it has killed 4 workers, before we do."""
+LOST = (CommClosedError, ClosedClientError, FutureCancelledError)
+"""What dask raises where a process at the other end is no longer there."""
+GONE = (OSError, TimeoutError, *LOST)
+"""Where nothing else can raise: what a lost connection raises as well."""
 
 
 @dataclass(eq=False)
@@ -103,22 +107,43 @@ class Workers:
 
     def __enter__(self) -> Workers:
         try:
-            self._client.register_plugin(self._equipment, name=self._equipment.name)
+            self._equip()
             if not self._count():
                 print(f"septum: {self.address}: has no workers yet; waiting …", file=sys.stderr)
-            self.setting: Setting = self._client.submit(
-                choose_setting, self._equipment.name, pure=False
-            ).result()
+            self.setting: Setting = self._choose()
         except BaseException as error:
             self._leave()
             raise self._explained(error) from None
         return self
 
+    def _equip(self) -> None:
+        """Send the model to the workers, and to those that come later."""
+        for lost in range(MOST_LOST + 1):
+            try:
+                self._client.register_plugin(self._equipment, name=self._equipment.name)
+                return
+            except GONE:
+                self._count()  # raises if it is the scheduler that is gone, and no worker
+                if lost == MOST_LOST:
+                    raise self._gone() from None
+
+    def _choose(self) -> Setting:
+        """What a worker can do, and all of them then do."""
+        for _ in range(MOST_LOST):
+            with suppress(KilledWorker):  # by others than us: nothing has been computed yet
+                future = self._client.submit(choose_setting, self._equipment.name, pure=False)
+                setting: Setting = future.result()
+                return setting
+        raise SeptumError(
+            f"--scheduler {self.address}: its workers end as soon as they are asked for something; "
+            "look at their logs"
+        )
+
     def __exit__(self, *error: object) -> None:
         self._leave()
 
     def _leave(self) -> None:
-        with suppress(OSError, TimeoutError, CommClosedError):  # a scheduler that is gone
+        with suppress(*GONE):  # a scheduler that is gone
             if self._client.status == "running":
                 self._client.unregister_worker_plugin(self._equipment.name)
             self._client.close(timeout=CONNECT_SECONDS)
@@ -132,7 +157,7 @@ class Workers:
                 f"--scheduler {self.address}: its workers cannot import septum "
                 f"({_line(error)}); install the same version there"
             )
-        if isinstance(error, CommClosedError | FutureCancelledError):
+        if isinstance(error, LOST):
             return self._gone()
         return error
 
@@ -198,14 +223,14 @@ class Workers:
                     send(again)
                 watch(opened[0].done, opened[0].job.plan.pixels)
         finally:
-            with suppress(OSError, TimeoutError, CommClosedError):
+            with suppress(*GONE):
                 self._client.cancel(list(flying))
 
     def _count(self) -> int:
         """Workers that there are now."""
         try:
             return len(self._client.nthreads())
-        except (OSError, CommClosedError):
+        except GONE:
             raise self._gone() from None
 
     def _gone(self) -> InputError:
