@@ -52,7 +52,7 @@ def test_a_stack_is_scored_plane_by_plane(tmp_path):
         expected |= {f"mask_{name}": value for name, value in of_mask.items()}
         assert {name: row[name] for name in expected} == expected
     assert list(json.loads(json.dumps(summary))) == [
-        *("images", "mean", "interval", "overall", "measures", "chosen")
+        *("images", "mean", "interval", "overall", "overall_interval", "measures", "chosen")
     ]
 
 

@@ -209,6 +209,9 @@ def _cards(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         value = summary["overall"].get(name, summary["mean"][name])
         pooled = several and name in summary["overall"]
         what = "Of all images together" if pooled else "Mean over images" if several else ""
+        interval = summary["overall_interval" if pooled else "interval"][name]
+        if interval:
+            what += " (95 %: {:.3f} to {:.3f})".format(*interval)
         words = f"{what}: {measure(name).definition}." if what else f"{measure(name).definition}."
         found.append((f"{value:.3f}", name, words))
     return found
@@ -241,12 +244,14 @@ def _all_measures(summary: Mapping[str, Any]) -> str:
     for name, mean in summary["mean"].items():
         low, high = summary["interval"][name] or (None, None)
         overall = summary["overall"].get(name)
-        numbers = [_shown(name, value) for value in (mean, low, high, overall)]
+        from_, to = summary["overall_interval"].get(name) or (None, None)
+        numbers = [_shown(name, value) for value in (mean, low, high, overall, from_, to)]
         rows.append([name, *numbers, measure(name).definition])
-    head = ["measure", "mean", "95 % from", "95 % to", "overall", "what it is"]
+    ends = ("95 % from", "95 % to")
+    head = ["measure", "mean", *ends, "overall", *ends, "what it is"]
     caption = (
-        "Mean over images, with its 95 % interval by bootstrap over images. Overall: the objects "
-        "of all images counted alike, maps at one threshold for all."
+        "Mean over images. Overall: the objects of all images counted alike, maps at one threshold "
+        "for all. Each with its 95 % interval by bootstrap over images."
     )
     return f'<div class="names">{table(head, rows, caption)}</div>'
 
