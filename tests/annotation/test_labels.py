@@ -13,7 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from septum.annotation.labels import IGNORE, LabelMeaning, find_meaning, to_target
+from septum.annotation.labels import (
+    IGNORE,
+    LabelMeaning,
+    describe_meaning,
+    find_meaning,
+    to_target,
+)
 from septum.annotation.pairs import find_pairs, load_pairs
 from septum.errors import AnnotationError
 from septum.recipe import Labels
@@ -65,6 +71,26 @@ def test_recurring_values_in_pieces_are_classes() -> None:
     assert found.class_count == 5
     few = meaning_of(stripes([0, 128, 255]))
     assert few.describe() == "classes: 0 → 0 (33.3 %), 128 → 1 (33.3 %), 255 → 2 (33.3 %)"
+
+
+@pytest.mark.parametrize(
+    ("labels", "remedy"),
+    [
+        (stripes([0, 128, 255]), "--set labels.kind=instances"),
+        (blocks([1, 2, 3, 4]), "--set labels.kind=classes"),
+        (blocks(list(range(1, 30))), None),
+        (blocks([1]), None),
+    ],
+)
+def test_what_was_guessed_is_said_with_what_overrules_it(
+    labels: np.ndarray, remedy: str | None
+) -> None:
+    meaning = meaning_of(labels)
+    text = describe_meaning(meaning, Labels())
+    assert text.startswith(meaning.describe())
+    assert ("guess" in text) == (remedy is not None)
+    assert remedy is None or text.endswith(f"{remedy})")
+    assert describe_meaning(meaning, Labels(kind=meaning.kind)) == meaning.describe()
 
 
 def test_two_values_without_0_are_classes() -> None:

@@ -11,7 +11,7 @@ from septum.annotation.meaning import IGNORE, Kind, LabelMeaning
 from septum.errors import AnnotationError
 from septum.recipe import Labels
 
-__all__ = ["IGNORE", "LabelMeaning", "find_meaning", "to_target"]
+__all__ = ["IGNORE", "LabelMeaning", "describe_meaning", "find_meaning", "to_target"]
 
 MOST_CLASSES = 254
 FEW_CLASSES = 3
@@ -48,6 +48,24 @@ def find_meaning(labels: Iterable[tuple[str, np.ndarray]], section: Labels) -> L
     if kind == "classes":
         return _classes(census, section)
     return _instances(census, section)
+
+
+def describe_meaning(meaning: LabelMeaning, section: Labels) -> str:
+    """`LabelMeaning.describe`, and, where it was guessed from the values, what overrules it.
+
+    Few objects an image look like classes, and classes in one piece each like objects; of more
+    than 20 an image nobody doubts what they are.
+    """
+    sure = meaning.kind == "binary" or meaning.objects > MANY_VALUES * meaning.images
+    if section.kind != "auto" or sure:
+        return meaning.describe()
+    other, what = (
+        ("instances", "numbers of objects") if meaning.kind == "classes" else ("classes", "classes")
+    )
+    return (
+        f"{meaning.describe()} (a guess from the values; if they are {what}: "
+        f"--set labels.kind={other})"
+    )
 
 
 def to_target(

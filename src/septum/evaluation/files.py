@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from septum.annotation.labels import LabelMeaning, find_meaning
+from septum.annotation.labels import LabelMeaning, describe_meaning, find_meaning
 from septum.annotation.pairs import find_names
 from septum.annotation.stored_pairs import StoredAnnotated, open_pairs
 from septum.errors import AnnotationError, InputError
 from septum.evaluation.choices import Scored, score_plane
 from septum.evaluation.pairing import Match, match_predictions
 from septum.evaluation.planes import Dimensions, Plane, read_prediction, show
-from septum.evaluation.predictions import find_predictions, number_objects
+from septum.evaluation.predictions import are_numbered_only, find_predictions, number_objects
 from septum.evaluation.summary import summarize_scored
 from septum.evaluation.truth import find_truth, is_challenge, is_gold, make_truth
 from septum.recipe import Labels
@@ -95,7 +95,8 @@ def compare(
     paired by `match_predictions`. With 2 dimensions each plane of a stack is an image of its own, a
     row named NAME[07]. `labels` says what label values are; a section of a recipe is a way to find
     it in the truth, which is right where the truth shows every class that the model knows. `only`
-    names the images or planes to score, or counts them from 0; without it, all.
+    names the images or planes to score, or counts them from 0; without it, all. Labels whose
+    values look like classes are numbers of objects where objects of one class were predicted.
 
     The Cell Tracking Challenge's label files are numbered objects; in its gold truth not every
     object need be drawn, unless `complete` says so. Raises InputError and AnnotationError.
@@ -113,10 +114,19 @@ def compare(
             )
         elif is_challenge(truths) and labels.kind == "auto":
             labels = labels.model_copy(update={"kind": "instances"})
-        meaning = _find_meaning([part for parts in opened for part in parts], labels, truth)
+        parts = [part for each in opened for part in each]
+        meaning = _find_meaning(parts, labels, truth)
+        if labels.kind == "auto" and meaning.class_count > 2 and are_numbered_only(predictions):
+            labels = labels.model_copy(update={"kind": "instances"})
+            meaning = _find_meaning(parts, labels, truth)
+            notes.append(
+                "labels: taken for numbers of objects, as the predictions number objects of one "
+                "class; if they are classes: --set labels.kind=classes"
+            )
+        notes.append(f"labels: {describe_meaning(meaning, labels)}")
     else:
         meaning = labels
-    notes.append(f"labels: {meaning.describe()}")
+        notes.append(f"labels: {meaning.describe()}")
     types = {part.labels.dtype for parts in opened for part in parts}
     notes += [f"labels are stored as {t}; all are whole" for t in types if t.kind == "f"]
     if left:

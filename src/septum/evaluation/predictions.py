@@ -105,6 +105,19 @@ def number_objects(predictions: Sequence[Prediction]) -> list[Prediction]:
     return [replace(p, mask=None, instances=p.mask) if p in plain else p for p in predictions]
 
 
+def are_numbered_only(predictions: Sequence[Prediction]) -> bool:
+    """Whether all are numbered objects, and none comes from a model of more classes than two.
+
+    Few objects in the truth look like classes, which no such prediction has.
+    """
+    return all(
+        p.instances is not None
+        and (p.mask is None or p.probability is not None)
+        and (p.probability is None or open_image(p.probability).channels <= 2)
+        for p in predictions
+    )
+
+
 def is_plain(file: Path) -> bool:
     """Whether a file's name does not say what it holds, as those of `septum predict` do."""
     return not _OURS.fullmatch(file.name) and not file.match("labels/mask")
