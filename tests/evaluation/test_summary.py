@@ -8,7 +8,7 @@ import pytest
 import drawn
 from septum.annotation.labels import LabelMeaning
 from septum.errors import InputError
-from septum.evaluation.choices import Scored, score_plane
+from septum.evaluation.choices import Compared, Scored, score_plane
 from septum.evaluation.planes import Plane
 from septum.evaluation.summary import summarize, summarize_scored
 from septum.evaluation.truth import make_truth
@@ -20,7 +20,7 @@ NUMBERED = LabelMeaning("instances", (0, 1))
 def scored(name, plane, labels, meaning):
     truth = make_truth(labels, meaning)
     scores, chosen, segments = score_plane(plane, truth)
-    return Scored(name, scores, chosen, plane, truth, segments)
+    return Scored(name, scores, chosen, labels.size, Compared(plane, truth, segments))
 
 
 def test_of_several_images_all_objects_count_alike():

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from septum.annotation.census import Census, take_census
+from septum.annotation.census import Census, Labelled, take_census
 from septum.annotation.meaning import IGNORE, Kind, LabelMeaning
 from septum.errors import AnnotationError
 from septum.recipe import Labels
@@ -19,8 +19,8 @@ MANY_VALUES = 20
 ONE_PIECE = 0.9
 
 
-def find_meaning(labels: Iterable[tuple[str, np.ndarray]], section: Labels) -> LabelMeaning:
-    """Find what the values of all label images (name, integer array), seen together, mean.
+def find_meaning(labels: Iterable[tuple[str, Labelled]], section: Labels) -> LabelMeaning:
+    """Find what the values of all label images (name, integers), seen together, mean.
 
     With ``kind="auto"``, values being counted without the ignored one and without strays:
 

@@ -12,12 +12,15 @@ from septum.annotation.labels import LabelMeaning, describe_meaning, find_meanin
 from septum.annotation.pairs import find_names
 from septum.annotation.stored_pairs import StoredAnnotated, open_pairs
 from septum.errors import AnnotationError, InputError
-from septum.evaluation.choices import Scored, score_plane
+from septum.evaluation.by_block import score_by_block
+from septum.evaluation.choices import Compared, Scored, score_plane
+from septum.evaluation.large import is_large, read_blocks
 from septum.evaluation.pairing import Match, match_predictions
-from septum.evaluation.planes import Dimensions, Plane, read_prediction, show
+from septum.evaluation.planes import Dimensions, StoredPlane, open_prediction, show
 from septum.evaluation.predictions import are_numbered_only, find_predictions, number_objects
 from septum.evaluation.summary import summarize_scored
-from septum.evaluation.truth import find_truth, is_challenge, is_gold, make_truth
+from septum.evaluation.truth import Truth, find_truth, is_challenge, is_gold, make_truth
+from septum.images.stored import Box
 from septum.recipe import Labels
 
 
@@ -148,7 +151,9 @@ def _open(match: Match, dimensions: Dimensions) -> list[StoredAnnotated]:
 def _find_meaning(parts: Sequence[StoredAnnotated], section: Labels, truth: Path) -> LabelMeaning:
     """The labels are read a file at a time, and again when they are scored."""
     try:
-        return find_meaning(((part.name, part.read_labels()) for part in parts), section)
+        return find_meaning(
+            ((part.name, read_blocks(part.read_labels, part.extents)) for part in parts), section
+        )
     except AnnotationError as error:
         message = str(error)
         if str(truth) not in message:  # it names an image, not the file that its labels are in
@@ -192,22 +197,40 @@ def _score_file(task: Task, meaning: LabelMeaning) -> Iterator[Scored]:
     for plane, part, name, wanted in zip(planes, task.parts, task.names, task.wanted, strict=True):
         if not wanted:
             continue
-        if plane.shape != part.extents:
+        if plane.extents != part.extents:
             raise InputError(
-                f"{both} differ in size: {show(plane.shape)} and {show(part.extents)}; predict the "
-                "images that the truth was drawn on"
+                f"{both} differ in size: {show(plane.extents)} and {show(part.extents)}; predict "
+                "the images that the truth was drawn on"
             )
-        drawn = make_truth(part.read_labels(), meaning, str(part.label_path))
         try:
-            scores, chosen, segments_S = score_plane(plane, drawn)
+            yield _score_part(plane, part, name, meaning)
+        except AnnotationError:
+            raise
         except InputError as error:
+            if str(predicted.file) in str(error):
+                raise
             raise InputError(f"{both} cannot be compared: {error}") from error
-        read = part.image.read if part.image_path != part.label_path else None
-        yield Scored(name, scores, chosen, plane, drawn, segments_S, read)
 
 
-def _planes(task: Task, both: str) -> list[Plane]:
-    planes = list(read_prediction(task.match.prediction, task.dimensions))
+def _score_part(
+    stored: StoredPlane, part: StoredAnnotated, name: str, meaning: LabelMeaning
+) -> Scored:
+    pixels = math.prod(part.extents)
+
+    def read_truth(box: Box | None = None) -> Truth:
+        return make_truth(part.read_labels(box), meaning, str(part.label_path))
+
+    if is_large(pixels):
+        scores, chosen = score_by_block(stored, read_truth)
+        return Scored(name, scores, chosen, pixels)
+    plane, truth = stored.read(), read_truth()
+    scores, chosen, segments_S = score_plane(plane, truth)
+    read = part.image.read if part.image_path != part.label_path else None
+    return Scored(name, scores, chosen, pixels, Compared(plane, truth, segments_S, read))
+
+
+def _planes(task: Task, both: str) -> list[StoredPlane]:
+    planes = open_prediction(task.match.prediction, task.dimensions)
     number = task.match.plane
     if number is None:
         return planes
