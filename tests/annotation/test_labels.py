@@ -160,7 +160,11 @@ def test_object_says_which_pixels_are_class_1(wanted: Any, inside: list[int]) ->
         (blocks([5]), {"object": 7}, "value 7 never occurs; the labels hold 0, 5"),
         (stripes([1, 2]), {"kind": "binary"}, "no pixel is 0.*hold 1, 2"),
         (stripes([1, 2]), {"object": "zero"}, "'zero': value 0 never occurs"),
-        (np.zeros((4, 4), np.uint8), {}, r"m0\.png on, has value 0: nothing is annotated"),
+        (
+            np.zeros((4, 4), np.uint8),
+            {},
+            r"every pixel of m0\.png has value 0: nothing is annotated",
+        ),
         (np.ones((4, 4), np.uint8), {"kind": "instances"}, "nothing is annotated"),
         (np.full((4, 4), 9, np.uint8), {"ignore": 9}, "is ignored"),
         (blocks([5]), {"unlabelled": "ignore"}, "these are binary; set labels.ignore=0"),

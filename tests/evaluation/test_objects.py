@@ -17,6 +17,7 @@ from septum.evaluation.objects import (
     Matching,
     ObjectCounts,
     add_counts,
+    add_detections,
     average_precision,
     count_objects,
     detection,
@@ -181,6 +182,8 @@ def test_of_several_images_all_objects_count_alike():
     assert together.matchings.keys() == set(TAUS)
     assert set(together.matchings.values()) == {Matching(4, 0, 2, 4.0)}
     assert together.detection == Detection(6, 2, 0, 0)
+    assert add_detections([count.detection for count in counts]) == together.detection
+    assert add_detections([]).det == 1.0
     assert together.scores()["seg"] == 4 / 6
     assert not together.partial
     some = count_objects(contingency(truth, one), partial=True)

@@ -154,9 +154,12 @@ def _refuse_empty(census: Census) -> None:
         raise AnnotationError(f"every pixel of all {census.images} label images is ignored")
     if len(census.totals) == 1:
         (value,) = census.totals
+        where = census.first
+        if census.images > 1:
+            where = f"all {census.images} label images, from {census.first} on,"
         raise AnnotationError(
-            f"every pixel of all {census.images} label images, from {census.first} on, has value "
-            f"{value}: nothing is annotated; expected at least two values"
+            f"every pixel of {where} has value {value}: nothing is annotated; expected at least "
+            "two values, be it in one of several images"
         )
 
 

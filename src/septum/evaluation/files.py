@@ -220,7 +220,7 @@ def _score_part(
     def read_truth(box: Box | None = None) -> Truth:
         return make_truth(part.read_labels(box), meaning, str(part.label_path))
 
-    if is_large(pixels):
+    if is_large(pixels, stored.probability is not None):
         scores, chosen = score_by_block(stored, read_truth)
         return Scored(name, scores, chosen, pixels)
     plane, truth = stored.read(), read_truth()

@@ -153,6 +153,12 @@ def detection(overlaps: Overlaps) -> Detection:
     )
 
 
+def add_detections(found: Sequence[Detection]) -> Detection:
+    """Of several images together, as the challenge counts those of a video."""
+    sums = np.sum([(0, 0, 0, 0), *map(dataclasses.astuple, found)], axis=0)
+    return Detection(*sums.tolist())
+
+
 @dataclass(frozen=True, eq=False)
 class ObjectCounts:
     """What all measures of objects are made of, of an image or of several together.
