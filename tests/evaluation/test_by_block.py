@@ -74,9 +74,10 @@ def both(small_memory, *arguments):
 def test_numbered_objects_in_stores(tmp_path, small_memory, dimensions, suffix, offset):
     truth, segments, *_ = (each.astype(np.uint32) for each in case(dimensions))
     axes = AXES[dimensions]
+    truth[..., 10:14] = 999  # across objects, and the segments that find them
     predicted = write(tmp_path / f"p.{suffix}", segments + offset * (segments > 0), axes)
     drawn = write(tmp_path / f"t.{suffix}", truth, axes)
-    section = Labels(kind="instances", ignore=3)
+    section = Labels(kind="instances", ignore=999)
     whole, by_block = both(small_memory, predicted, drawn, section, dimensions)
     assert by_block["mean"] == whole["mean"]
     assert by_block["mean"].keys() >= {*OBJECTS, *PARTITIONS}
@@ -107,8 +108,13 @@ def test_several_classes_whatever_values_were_drawn(tmp_path, small_memory):
     write(tmp_path / "out/a.mask.tif", values[found], "YX")
     map_CYX = np.eye(3, dtype=np.float32)[found[::-1]].transpose(2, 0, 1)
     write(tmp_path / "out/a.probability.tif", map_CYX, "CYX")
-    drawn = write(tmp_path / "t.tif", values[ids], "YX")
-    whole, by_block = both(small_memory, tmp_path / "out", drawn, Labels())
+    drawn = write(tmp_path / "t.tif", np.where(found == ids, values[ids], 7).astype(np.uint8), "YX")
+    drawn_all = write(tmp_path / "all.tif", values[ids], "YX")
+    ignored = evaluate_files(tmp_path / "out", drawn, Labels(kind="classes", ignore=7))
+    assert ignored["mean"]["mask_pixel_error"] == 0
+    whole, by_block = both(small_memory, tmp_path / "out", drawn_all, Labels())
+    again = evaluate_files(tmp_path / "out", drawn, Labels(kind="classes", ignore=7))
+    assert again["mean"] == ignored["mean"]
     assert by_block["mean"] == whole["mean"]
     assert by_block["mean"].keys() >= {"iou_2", "mask_iou_2"}
 

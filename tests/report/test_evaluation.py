@@ -222,6 +222,18 @@ def test_of_many_images_the_worst_are_kept(tmp_path: Path, monkeypatch: pytest.M
     assert len(pictures(page)) == 6
 
 
+def test_a_mask_with_the_label_values_of_the_truth_is_drawn_as_its_classes() -> None:
+    meaning = LabelMeaning("classes", (0, 128, 255))
+    labels = np.zeros((32, 32), np.uint8)
+    labels[4:12, 4:12], labels[16:24, 16:24] = 128, 255
+    by_value = scored("v", Plane("", labels), labels, meaning)
+    by_number = scored("n", Plane("", labels // 127), labels, meaning)
+    values = by_value.scores.values
+    assert values["pixel_error"] == 0
+    drawings = [draw(item.compared, values)[1] for item in (by_value, by_number)]
+    assert drawings[0] == drawings[1]
+
+
 def test_without_an_image_the_errors_stand_alone(tmp_path: Path) -> None:
     truth = make_truth(drawn.truth(), NUMBERED)
     plane = Plane("", instances=drawn.segments())

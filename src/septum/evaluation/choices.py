@@ -177,7 +177,7 @@ def class_numbers(plane: Plane, truth: Truth) -> tuple[Numbers | None, tuple[str
     none of them could be the number of another class.
     """
     mask_S, values = plane.mask, truth.class_values
-    if mask_S is None or mask_S.max(initial=0) < truth.class_count:
+    if mask_S is None or not values or mask_S.max(initial=0) < truth.class_count:
         return mask_S, ()
     distinct = all(values[v] == v for v in values if 0 <= v < len(values))
     if not distinct or not np.isin(mask_S, values).all():

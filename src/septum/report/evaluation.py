@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from septum.atomic_file import replace_file
-from septum.evaluation.choices import Compared, Scored
+from septum.evaluation.choices import Compared, Scored, class_numbers
 from septum.evaluation.contingency import contingency
 from septum.evaluation.measures import main_measures, measure
 from septum.evaluation.mistakes import find_mistakes
@@ -191,7 +191,7 @@ def _predicted(item: Compared) -> np.ndarray:
     """The mask, or what the probabilities say: the likeliest class, an object above 0.5."""
     plane = item.plane
     if plane.mask is not None:
-        return np.asarray(plane.mask)
+        return np.asarray(class_numbers(plane, item.truth)[0])
     assert plane.probability is not None
     if item.truth.class_count == 2:
         return np.asarray(plane.probability[-1] > 0.5)
