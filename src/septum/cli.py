@@ -258,6 +258,9 @@ def evaluate(
     if gallery is not None:
         gallery.write(summary, predictions, truth)
     print(format_report(summary, everything))
+    written = [str(file) for file in (json_file, csv_file, html_file) if file is not None]
+    if written:
+        print(f"written: {', '.join(written)}")
 
 
 @app.command()

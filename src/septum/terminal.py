@@ -112,7 +112,7 @@ def watch_scored(scored: Iterator[Scored], pixels: int) -> Iterator[Scored]:
     """Pass on what is scored, and say every few seconds how far it is, of so many pixels."""
     watch, done = show_progress(), 0
     for item in scored:
-        done += item.truth.classes_S.size
+        done += item.pixels
         watch(done, pixels)
         yield item
 
@@ -122,6 +122,8 @@ def check_folders(*files: Path | None) -> None:
     for file in files:
         if file is not None and not file.parent.is_dir():
             raise SaveError(f"{file}: cannot be written: there is no folder {file.parent}")
+        if file is not None and file.is_dir():
+            raise SaveError(f"{file}: cannot be written: it is a folder; name a file")
 
 
 def print_written(written: Written) -> None:

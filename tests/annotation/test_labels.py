@@ -13,7 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from septum.annotation.labels import IGNORE, LabelMeaning, find_meaning, to_target
+from septum.annotation.labels import (
+    IGNORE,
+    LabelMeaning,
+    describe_meaning,
+    find_meaning,
+    to_target,
+)
 from septum.annotation.pairs import find_pairs, load_pairs
 from septum.errors import AnnotationError
 from septum.recipe import Labels
@@ -65,6 +71,26 @@ def test_recurring_values_in_pieces_are_classes() -> None:
     assert found.class_count == 5
     few = meaning_of(stripes([0, 128, 255]))
     assert few.describe() == "classes: 0 → 0 (33.3 %), 128 → 1 (33.3 %), 255 → 2 (33.3 %)"
+
+
+@pytest.mark.parametrize(
+    ("labels", "remedy"),
+    [
+        (stripes([0, 128, 255]), "--set labels.kind=instances"),
+        (blocks([1, 2, 3, 4]), "--set labels.kind=classes"),
+        (blocks(list(range(1, 30))), None),
+        (blocks([1]), None),
+    ],
+)
+def test_what_was_guessed_is_said_with_what_overrules_it(
+    labels: np.ndarray, remedy: str | None
+) -> None:
+    meaning = meaning_of(labels)
+    text = describe_meaning(meaning, Labels())
+    assert text.startswith(meaning.describe())
+    assert ("guess" in text) == (remedy is not None)
+    assert remedy is None or text.endswith(f"{remedy})")
+    assert describe_meaning(meaning, Labels(kind=meaning.kind)) == meaning.describe()
 
 
 def test_two_values_without_0_are_classes() -> None:
@@ -134,7 +160,11 @@ def test_object_says_which_pixels_are_class_1(wanted: Any, inside: list[int]) ->
         (blocks([5]), {"object": 7}, "value 7 never occurs; the labels hold 0, 5"),
         (stripes([1, 2]), {"kind": "binary"}, "no pixel is 0.*hold 1, 2"),
         (stripes([1, 2]), {"object": "zero"}, "'zero': value 0 never occurs"),
-        (np.zeros((4, 4), np.uint8), {}, r"m0\.png on, has value 0: nothing is annotated"),
+        (
+            np.zeros((4, 4), np.uint8),
+            {},
+            r"every pixel of m0\.png has value 0: nothing is annotated",
+        ),
         (np.ones((4, 4), np.uint8), {"kind": "instances"}, "nothing is annotated"),
         (np.full((4, 4), 9, np.uint8), {"ignore": 9}, "is ignored"),
         (blocks([5]), {"unlabelled": "ignore"}, "these are binary; set labels.ignore=0"),

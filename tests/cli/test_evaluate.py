@@ -59,7 +59,7 @@ def test_the_table_fits_a_terminal_and_says_what_was_chosen(
     assert rows["mean"][5:] == ["0.6250", "0.6500", "0.6667", "0.6250", "4", "4"]
     # 4 of 8 objects are found, with 4 segments and 4 objects left over, two of them matched by half
     assert rows["overall"] == ["0.6250", "0.6500", "0.6000", "0.6250", "8", "8"]
-    assert result.out.count("95 %") == 3
+    assert result.out.count("95 %") == 5  # of the mean, of overall, and what they are
 
 
 def test_all_measures_on_request_with_what_they_are(
@@ -94,17 +94,22 @@ def test_json_csv_and_page_hold_the_same_numbers(
     assert [(row["row"], row["name"]) for row in rows] == [
         *(("image", "a"), ("image", "b"), ("mean", "")),
         *(("interval_low", ""), ("interval_high", ""), ("overall", "")),
+        *(("overall_interval_low", ""), ("overall_interval_high", "")),
     ]
     assert [float(row["seg"]) for row in rows[:3]] == pytest.approx([0.25, 1, 0.625])
     assert float(rows[5]["det"]) == summary["overall"]["det"]
     assert rows[5]["vi_split"] == ""
+    assert summary["overall_interval"]["ap_50"] == pytest.approx([1 / 3, 1])
+    assert float(rows[6]["ap_50"]) == summary["overall_interval"]["ap_50"][0]
     page = html.unescape(re.sub(r"<[^>]+>", " ", files[2].read_text("utf-8")))
     words = " ".join(page.split())
     assert "out against truth: 2 images" in words
     assert "a: 0 found, 1 missed, 1 invented, 2 merged, 1 split" in words
     assert "b: 4 found, 0 missed, 0 invented, 0 merged, 0 split" in words
     assert words.index("a: 0 found") < words.index("b: 4 found")  # worst first
-    assert "seg 0.6250 0.2500 1.0000 0.6250 mean IoU of true objects" in words
+    row = "seg 0.6250 0.2500 … 1.0000 0.6250 0.2500 … 1.0000 mean IoU of true objects"
+    assert row in words
+    assert result.out.rstrip().endswith(f"written: {', '.join(map(str, files))}")
 
 
 def test_complete_says_that_gold_truth_is_whole(tmp_path: Path, septum: Septum) -> None:

@@ -6,14 +6,14 @@ from collections import Counter
 
 import numpy as np
 import pytest
-import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.metrics import contingency_table
 
 from septum.errors import InputError
 from septum.evaluation import contingency as counting
-from septum.evaluation.contingency import contingency, contingency_by_block, join
+from septum.evaluation.contingency import contingency, join
+from septum.images.blocks import blocks
 
 SEEDS = st.integers(0, 10_000)
 SHAPES = st.sampled_from([(6, 9), (4, 5, 6), (40,)])
@@ -79,17 +79,10 @@ def test_more_pairs_than_the_first_table_holds(monkeypatch):
 def test_block_by_block_it_is_that_of_the_whole(seed, block):
     segmentation, truth = random_labels(seed, (8, 11), 30)
     whole = contingency(segmentation, truth)
-    by_block = contingency_by_block(segmentation, truth, block)
+    boxes = blocks(truth.shape, block)
+    by_block = join([contingency(segmentation[box], truth[box]) for box in boxes])
     assert as_dict(by_block) == as_dict(whole)
     np.testing.assert_array_equal(by_block.count, whole.count)
-
-
-def test_stores_are_read_by_block(tmp_path):
-    segmentation, truth = random_labels(1, (40, 50), 30)
-    stored = []
-    for name, array in (("s", segmentation), ("t", truth)):
-        stored.append(zarr.create_array(tmp_path / name, data=array, chunks=(16, 16)))
-    assert as_dict(contingency_by_block(*stored, (16, 32))) == by_hand(segmentation, truth)
 
 
 def test_areas_and_overlaps_by_hand():

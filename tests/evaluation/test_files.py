@@ -52,7 +52,7 @@ def test_a_stack_is_scored_plane_by_plane(tmp_path):
         expected |= {f"mask_{name}": value for name, value in of_mask.items()}
         assert {name: row[name] for name in expected} == expected
     assert list(json.loads(json.dumps(summary))) == [
-        *("images", "mean", "interval", "overall", "measures", "chosen")
+        *("images", "mean", "interval", "overall", "overall_interval", "measures", "chosen")
     ]
 
 
@@ -153,9 +153,32 @@ def test_predictions_of_other_classes_are_refused(tmp_path):
         evaluate_files(three, two_values, BINARY)
     with pytest.raises(InputError, match="3 channels of probabilities, but the truth has 2"):
         evaluate_files(maps, two_values, BINARY)
-    raw = write(tmp_path / "raw.tif", drawn)  # label values instead of class numbers
-    with pytest.raises(InputError, match="class ids 0 … 255, expected 0 … 2"):
-        evaluate_files(raw, three_values, Labels(kind="classes"))
+    other = write(tmp_path / "raw.tif", drawn // 2)  # neither label values nor class numbers
+    with pytest.raises(InputError, match="class ids 0 … 127, expected 0 … 2"):
+        evaluate_files(other, three_values, Labels(kind="classes"))
+
+
+def test_a_mask_with_the_label_values_of_the_truth_is_one_of_these_classes(tmp_path):
+    ids, drawn = classes_case()
+    found = np.where(ids == 2, 1, ids)
+    truth = write(tmp_path / "t.png", drawn)
+    by_number = write(tmp_path / "n.png", found.astype(np.uint8))
+    by_value = write(tmp_path / "v.png", np.array([0, 128, 255], np.uint8)[found])
+    numbers, values = (
+        evaluate_files(file, truth, Labels(kind="classes")) for file in (by_number, by_value)
+    )
+    assert values["mean"] == numbers["mean"]
+    assert values["mean"]["iou_2"] == 0
+    assert "label values, as the truth does: 0, 128, 255" in " ".join(values["chosen"])
+    assert "label values" not in " ".join(numbers["chosen"])
+
+
+def test_a_label_value_that_may_be_the_number_of_another_class_is_refused(tmp_path):
+    ids, _ = classes_case()
+    drawn = (2 * ids).astype(np.uint8)  # 2 is class 1, or is it class 2?
+    truth, found = write(tmp_path / "t.png", drawn), write(tmp_path / "f.png", drawn)
+    with pytest.raises(InputError, match="class ids 0 … 4, expected 0 … 2"):
+        evaluate_files(found, truth, Labels(kind="classes"))
 
 
 def test_a_known_meaning_is_not_guessed_anew(tmp_path):

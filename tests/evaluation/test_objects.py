@@ -15,9 +15,11 @@ from septum.evaluation.objects import (
     TAUS,
     Detection,
     Matching,
+    ObjectCounts,
+    add_counts,
     add_detections,
-    add_matchings,
     average_precision,
+    count_objects,
     detection,
     match_objects,
     object_scores,
@@ -175,9 +177,22 @@ def test_edge_cases():
 def test_of_several_images_all_objects_count_alike():
     truth = two_squares()
     one = np.where(truth == 4, 4, 0)
-    matchings = [match_objects(overlaps(one, truth), t) for t in (0.5, 0.5)]
-    assert add_matchings(matchings) == Matching(2, 0, 2, 2.0)
-    detections = [detection(overlaps(one, truth)), detection(overlaps(truth, truth))]
-    assert add_detections(detections) == Detection(4, 1, 0, 0)
+    counts = [count_objects(contingency(found, truth)) for found in (one, truth, one)]
+    together = add_counts(counts)
+    assert together.matchings.keys() == set(TAUS)
+    assert set(together.matchings.values()) == {Matching(4, 0, 2, 4.0)}
+    assert together.detection == Detection(6, 2, 0, 0)
+    assert add_detections([count.detection for count in counts]) == together.detection
     assert add_detections([]).det == 1.0
-    assert len(TAUS) == 10
+    assert together.scores()["seg"] == 4 / 6
+    assert not together.partial
+    some = count_objects(contingency(truth, one), partial=True)
+    assert add_counts([*counts, some]).partial
+
+
+@given(seed=SEEDS)
+def test_what_is_made_of_sums_is_what_they_were_taken_of(seed):
+    counts = count_objects(contingency(*random_labels(seed)))
+    again = ObjectCounts.from_sums(counts.to_sums())
+    assert again.scores() == counts.scores()
+    assert (again.detection, again.matchings) == (counts.detection, counts.matchings)

@@ -71,6 +71,48 @@ def test_a_frame_with_one_object_is_not_taken_for_a_mask_among_others(tmp_path):
     assert [row["objects"] for row in summary["images"]] == [1, 4]
 
 
+def few_objects(folder, channels=1):
+    """Truth of three objects, which look like classes, and what a model predicted of it."""
+    ids = np.zeros((12, 16), np.uint16)
+    ids[1:4, 1:4], ids[1:4, 6:9], ids[6:9, 6:9] = 1, 2, 3
+    probability = np.repeat((ids > 0).astype(np.float32)[None], channels, axis=0) / channels
+    write(folder / "out/a.probability.tif", probability, "CYX")
+    write(folder / "out/a.mask.tif", (ids > 0).astype(np.uint8))
+    return write(folder / "truth/a.tif", ids), ids
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_few_objects_are_no_classes_where_objects_were_numbered(tmp_path, channels):
+    truth, ids = few_objects(tmp_path, channels)
+    write(tmp_path / "out/a.instances.tif", np.where(ids, 4 - ids, 0).astype(np.uint16))
+    summary = evaluate_files(tmp_path / "out", truth, AUTO)
+    assert summary["mean"]["ap_95"] == summary["mean"]["dice" if channels == 1 else "seg"] == 1
+    assert "numbers of objects" in summary["chosen"][0]
+    assert "--set labels.kind=classes" in summary["chosen"][0]
+    assert summary["chosen"][1].startswith("labels: instances: 1 images, 3 objects")
+    with pytest.raises(InputError, match="4 classes; if the labels are object ids"):
+        evaluate_files(tmp_path / "out", truth, Labels(kind="classes"))
+
+
+def test_a_guess_is_said_first_with_what_overrules_it(tmp_path):
+    truth, ids = few_objects(tmp_path)
+    plain = write(tmp_path / "plain/a.tif", ids)
+    guessed = evaluate_files(plain, truth, AUTO)["chosen"][0]
+    assert guessed.startswith("labels: classes: 0 → 0 ")
+    assert guessed.endswith("if they are numbers of objects: --set labels.kind=instances)")
+    set_by_hand = evaluate_files(plain, truth, NUMBERED)["chosen"][0]
+    assert set_by_hand.startswith("labels: instances: ")
+    assert "guess" not in set_by_hand
+
+
+def test_objects_of_several_classes_are_no_reason_to_take_classes_for_objects(tmp_path):
+    truth, ids = few_objects(tmp_path, channels=4)
+    write(tmp_path / "out/a.instances.tif", ids)
+    summary = evaluate_files(tmp_path / "out", truth, AUTO)
+    assert summary["chosen"][0].startswith("labels: classes: ")
+    assert "iou_3" in summary["mean"]
+
+
 def challenge(folder, truth="02_GT", frames=(3, 7), images=True):
     """Frames 0 to 9 of which some are annotated; D is missing from the truth of all."""
     labels = np.where(drawn.truth() == drawn.D, 0, drawn.truth()).astype(np.uint16)

@@ -95,6 +95,13 @@ def test_8_bit_probabilities_are_scaled(tmp_path):
     np.testing.assert_allclose(plane.probability[0], MAP, atol=1 / 255)
 
 
+@pytest.mark.parametrize(("highest", "doubted"), [(1, True), (2, False), (0, False)])
+def test_a_mask_that_is_named_a_map_is_doubted(tmp_path, highest, doubted):
+    file = write(tmp_path / "a.probability.tif", MASK * np.uint8(highest), "YX")
+    (plane,) = read_prediction(Prediction("a", probability=file))
+    assert ["Name it NAME.mask.tif" in remark for remark in plane.remarks] == [True] * doubted
+
+
 @pytest.mark.parametrize(
     ("kind", "array", "axes", "message"),
     [

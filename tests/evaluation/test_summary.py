@@ -8,7 +8,7 @@ import pytest
 import drawn
 from septum.annotation.labels import LabelMeaning
 from septum.errors import InputError
-from septum.evaluation.choices import Scored, score_plane
+from septum.evaluation.choices import Compared, Scored, score_plane
 from septum.evaluation.planes import Plane
 from septum.evaluation.summary import summarize, summarize_scored
 from septum.evaluation.truth import make_truth
@@ -20,7 +20,7 @@ NUMBERED = LabelMeaning("instances", (0, 1))
 def scored(name, plane, labels, meaning):
     truth = make_truth(labels, meaning)
     scores, chosen, segments = score_plane(plane, truth)
-    return Scored(name, scores, chosen, plane, truth, segments)
+    return Scored(name, scores, chosen, labels.size, Compared(plane, truth, segments))
 
 
 def test_of_several_images_all_objects_count_alike():
@@ -42,8 +42,62 @@ def test_of_several_images_all_objects_count_alike():
     assert "vi_split" not in overall
     assert summary["measures"].keys() == summary["mean"].keys()
     assert list(json.loads(json.dumps(summary))) == [
-        *("images", "mean", "interval", "overall", "measures", "chosen")
+        *("images", "mean", "interval", "overall", "overall_interval", "measures", "chosen")
     ]
+
+
+def with_objects(name, right, wrong):
+    """An image of so many objects that were found exactly, and so many that were missed."""
+    truth = np.zeros((3, 3 * (right + wrong) + 1), np.uint16)
+    for number in range(right + wrong):
+        truth[1, 3 * number + 1] = number + 1
+    found = np.where(truth <= right, truth, 0)
+    return scored(name, Plane("", instances=found), truth, NUMBERED)
+
+
+def test_the_interval_of_all_objects_is_that_of_pooled_sums_over_resampled_images():
+    right, wrong = np.array([9, 1, 4, 0, 6]), np.array([0, 1, 8, 3, 2])
+    items = [with_objects(f"{k}", *pair) for k, pair in enumerate(zip(right, wrong, strict=True))]
+    summary = summarize_scored(items)
+    assert summary["overall"]["ap_50"] == 20 / 34
+    drawn_RN = np.random.default_rng(0).integers(5, size=(2000, 5))
+    pooled_R = right[drawn_RN].sum(1) / (right + wrong)[drawn_RN].sum(1)
+    expected = pytest.approx(np.percentile(pooled_R, [2.5, 97.5]).tolist())
+    intervals = summary["overall_interval"]
+    assert intervals["seg"] == intervals["ap_50"] == intervals["det"] == expected
+    assert intervals["seg"] != pytest.approx(summary["interval"]["seg"])  # images weigh differently
+    assert intervals["objects"] is intervals["true_objects"] is None
+    assert intervals.keys() == summary["overall"].keys()
+    assert summarize_scored(items) == summary
+
+
+def test_the_interval_of_all_objects_holds_the_truth_as_often_as_it_says():
+    """Objects of one image are alike: counted one by one they would promise too much."""
+    generator = np.random.default_rng(2)
+    held = 0
+    for _ in range(20):
+        chances = generator.choice([0.3, 0.9], size=24)  # 0.6 of all objects on the long run
+        found = generator.binomial(10, chances)
+        items = [with_objects("x", count, 10 - count) for count in found]
+        low, high = summarize_scored(items)["overall_interval"]["ap_50"]
+        held += low <= 0.6 <= high
+    assert 17 <= held <= 20
+
+
+def test_one_image_has_no_interval_of_all_objects():
+    one = summarize_scored([with_objects("a", 3, 1)])["overall_interval"]
+    assert set(one.values()) == {None}
+    labels, plane = bridged(0.2)
+    mixed = [with_objects("a", 3, 1), scored("b", plane, labels, BINARY)]
+    assert set(summarize_scored(mixed)["overall_interval"].values()) == {None}
+
+
+def test_images_without_objects_are_resampled_too():
+    nothing = with_objects("none", 0, 0)
+    summary = summarize_scored([with_objects("a", 1, 1), nothing, nothing, nothing])
+    assert summary["overall"]["seg"] == 0.5
+    assert summary["overall_interval"]["seg"] == [0.5, 0.5]  # where there are objects at all
+    assert summary["overall_interval"]["ap_50"] == [0.5, 1.0]  # of nothing it is 1
 
 
 def bridged(at):
@@ -71,6 +125,11 @@ def test_maps_have_one_threshold_for_all_images_together():
     summary = summarize_scored(rows)
     assert summary["mean"]["rand_error"] == 0
     assert summary["overall"]["rand_error"] > 0.1
+    # Drawn alone, each image has its own best threshold.
+    intervals = summary["overall_interval"]
+    assert intervals["rand_error"] == [0, summary["overall"]["rand_error"]]
+    assert intervals["v_rand"] == [summary["overall"]["v_rand"], 1]
+    assert intervals["rand_threshold"] is None
 
 
 def test_masks_are_not_put_together():

@@ -18,10 +18,16 @@ from septum.evaluation.tables import (
 )
 
 
-def summary_of(rows, overall=None):
+def summary_of(rows, overall=None, overall_interval=None):
     summary = summarize(rows)
     measures = {name: MEASURES[name].definition for name in summary["mean"] if name in MEASURES}
-    return {**summary, "overall": overall or {}, "measures": measures, "chosen": ["because"]}
+    return {
+        **summary,
+        "overall": overall or {},
+        "overall_interval": overall_interval or dict.fromkeys(overall or {}),
+        "measures": measures,
+        "chosen": ["because"],
+    }
 
 
 ROWS = [{"name": "a", "iou": 0.25, "rand_error": 0.1}, {"name": "longer", "iou": 0.75}]
@@ -37,6 +43,10 @@ def test_the_table_is_aligned_and_complete():
     assert lines[6].split() == ["mean", "0.5000", "0.1000"]
     assert [line[:9] for line in lines[7:]] == ["95 % from", "95 % to  ", "overall  "]
     assert lines[9].split() == ["overall", "0.1250"]
+    wide = format_table(summary_of(ROWS, {"iou": 0.125}, {"iou": [0.0625, 0.5]})).splitlines()
+    assert wide[:10] == lines
+    assert [line[:9] for line in wide[10:]] == ["95 % from", "95 % to  "]
+    assert [line.split()[-1] for line in wide[10:]] == ["0.0625", "0.5000"]
     alone = format_table(summary_of(ROWS[:1], {"iou": 0.25})).splitlines()
     assert len(alone) == 6  # one image has no interval, and is all there is
 
@@ -96,7 +106,7 @@ def test_numbers(value, whole, text):
 
 def test_csv_has_a_row_an_image_then_mean_and_interval(tmp_path):
     rows = [{"name": 'a,"b"', "iou": 0.25, "rand_error": 0.1}, *ROWS[1:]]
-    summary = summary_of(rows, {"iou": 1 / 3})
+    summary = summary_of(rows, {"iou": 1 / 3}, {"iou": [0.25, 0.5]})
     write_csv(tmp_path / "s.csv", summary)
     with (tmp_path / "s.csv").open(encoding="utf-8", newline="") as file:
         head, *found = csv.reader(file)
@@ -108,7 +118,9 @@ def test_csv_has_a_row_an_image_then_mean_and_interval(tmp_path):
     assert found[3] == ["interval_low", "", str(low), ""]
     assert found[4] == ["interval_high", "", str(high), ""]
     assert found[5] == ["overall", "", str(1 / 3), ""]  # to the last digit
-    assert len(found) == 6
+    assert found[6] == ["overall_interval_low", "", "0.25", ""]
+    assert found[7] == ["overall_interval_high", "", "0.5", ""]
+    assert len(found) == 8
 
 
 def test_json_is_the_summary_and_what_stood_there_survives_a_failure(tmp_path):

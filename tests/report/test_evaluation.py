@@ -14,7 +14,7 @@ from PIL import Image as Picture
 
 import drawn
 from septum.annotation.labels import LabelMeaning
-from septum.evaluation.choices import Scored, score_plane
+from septum.evaluation.choices import Compared, Scored, score_plane
 from septum.evaluation.contingency import contingency
 from septum.evaluation.mistakes import find_mistakes
 from septum.evaluation.planes import Plane
@@ -45,7 +45,8 @@ def scored(name: str, plane: Plane, labels: np.ndarray, meaning: LabelMeaning) -
     truth = make_truth(labels, meaning)
     scores, chosen, segments = score_plane(plane, truth)
     image_CS = np.full((1, *labels.shape), GREY, np.uint8)
-    return Scored(name, scores, chosen, plane, truth, segments, lambda: image_CS)
+    compared = Compared(plane, truth, segments, lambda: image_CS)
+    return Scored(name, scores, chosen, labels.size, compared)
 
 
 def enlarged(ids: np.ndarray, factor: int = 10) -> np.ndarray:
@@ -170,7 +171,7 @@ def test_a_mask_of_binary_truth_shows_wrong_pixels_and_rings(tmp_path: Path) -> 
     mask[20, 31:33] = 1  # joins the two
     mask[44, :31] = 0  # divides the left one
     item = scored("em", Plane("", mask), labels, BINARY)
-    kind, panels, words = draw(item)
+    kind, panels, words = draw(item.compared, item.scores.values)
     assert (kind, words) == ("borders", "places where objects are merged 1, split 1")
     assert [panel.caption.split(";")[0] for panel in panels] == ["image", "errors"]
     assert f"pixel_error {33 / 64**2:.4f}, dice " in panels[1].caption
@@ -221,10 +222,34 @@ def test_of_many_images_the_worst_are_kept(tmp_path: Path, monkeypatch: pytest.M
     assert len(pictures(page)) == 6
 
 
+def test_a_mask_with_the_label_values_of_the_truth_is_drawn_as_its_classes() -> None:
+    meaning = LabelMeaning("classes", (0, 128, 255))
+    labels = np.zeros((32, 32), np.uint8)
+    labels[4:12, 4:12], labels[16:24, 16:24] = 128, 255
+    by_value = scored("v", Plane("", labels), labels, meaning)
+    by_number = scored("n", Plane("", labels // 127), labels, meaning)
+    values = by_value.scores.values
+    assert values["pixel_error"] == 0
+    drawings = [draw(item.compared, values)[1] for item in (by_value, by_number)]
+    assert drawings[0] == drawings[1]
+
+
 def test_without_an_image_the_errors_stand_alone(tmp_path: Path) -> None:
     truth = make_truth(drawn.truth(), NUMBERED)
     plane = Plane("", instances=drawn.segments())
     scores, chosen, segments = score_plane(plane, truth)
-    item = Scored("n", scores, chosen, plane, truth, segments)
-    assert len(pictures(page_of(tmp_path, [item]))) == 1
-    assert [panel.caption.split(";")[0] for panel in draw(item)[1]] == ["errors"]
+    compared = Compared(plane, truth, segments)
+    page = page_of(tmp_path, [Scored("n", scores, chosen, plane.instances.size, compared)])
+    assert len(pictures(page)) == 1
+    assert "To see the images, too, give as TRUTH the folder" in text(page)
+    assert [p.caption.split(";")[0] for p in draw(compared, scores.values)[1]] == ["errors"]
+
+
+def test_what_is_larger_than_memory_is_counted_and_not_drawn(tmp_path: Path) -> None:
+    small = scored("small", Plane("", instances=drawn.segments()), drawn.truth(), NUMBERED)
+    large = Scored("large", small.scores, small.chosen, small.pixels)
+    page = page_of(tmp_path, [large, small])
+    assert len(pictures(page)) == 2
+    assert "of 2 images these 1" in text(page)
+    assert "images larger than memory are not drawn" in text(page)
+    assert "Nothing is drawn; images larger than memory" in text(page_of(tmp_path, [large]))

@@ -74,28 +74,35 @@ class Census:
         return sum(number == 1 for number in numbers) / max(1, len(numbers))
 
 
-def take_census(
-    labels: Iterable[tuple[str, np.ndarray]], ignore: int | None, pieces: bool
-) -> Census:
-    """Count the values of all label images (name, integer array), each read once.
+Labelled = np.ndarray | Iterable[np.ndarray]
+"""Integers, or those of one image block by block."""
 
-    ``pieces`` asks for the number of connected pieces too. Raises AnnotationError for arrays that
-    are not integers.
+
+def take_census(labels: Iterable[tuple[str, Labelled]], ignore: int | None, pieces: bool) -> Census:
+    """Count the values of all label images (name, integers), each read once.
+
+    ``pieces`` asks for the number of connected pieces too; of an image in blocks, in each of the
+    first ones. Raises AnnotationError for arrays that are not integers.
     """
     census = Census()
-    for name, labels_S in labels:
-        if labels_S.dtype.kind not in "bui":
-            raise AnnotationError(f"{name}: labels of type {labels_S.dtype}; expected integers")
-        counts = _count(labels_S)
-        if ignore is not None:
-            counts.pop(ignore, None)
+    examined = 0
+    for name, image in labels:
+        counts: Counter[int] = Counter()
         census.files.append((name, counts))
-        census.totals.update(counts)
+        for labels_S in (image,) if isinstance(image, np.ndarray) else image:
+            if labels_S.dtype.kind not in "bui":
+                raise AnnotationError(f"{name}: labels of type {labels_S.dtype}; expected integers")
+            found = _count(labels_S)
+            if ignore is not None:
+                found.pop(ignore, None)
+            counts.update(found)
+            census.totals.update(found)
+            examined += 1
+            # Two values in all are binary, whatever their pieces.
+            if pieces and examined <= EXAMINED and len(census.totals) > 2:
+                for value, number in _pieces(labels_S).items():
+                    census.pieces.setdefault(value, []).append(number)
         census.occurrences.update(counts.keys())
-        # Two values in all are binary, whatever their pieces.
-        if pieces and len(census.files) <= EXAMINED and len(census.totals) > 2:
-            for value, number in _pieces(labels_S).items():
-                census.pieces.setdefault(value, []).append(number)
     return census
 
 

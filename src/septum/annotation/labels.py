@@ -6,12 +6,12 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from septum.annotation.census import Census, take_census
+from septum.annotation.census import Census, Labelled, take_census
 from septum.annotation.meaning import IGNORE, Kind, LabelMeaning
 from septum.errors import AnnotationError
 from septum.recipe import Labels
 
-__all__ = ["IGNORE", "LabelMeaning", "find_meaning", "to_target"]
+__all__ = ["IGNORE", "LabelMeaning", "describe_meaning", "find_meaning", "to_target"]
 
 MOST_CLASSES = 254
 FEW_CLASSES = 3
@@ -19,8 +19,8 @@ MANY_VALUES = 20
 ONE_PIECE = 0.9
 
 
-def find_meaning(labels: Iterable[tuple[str, np.ndarray]], section: Labels) -> LabelMeaning:
-    """Find what the values of all label images (name, integer array), seen together, mean.
+def find_meaning(labels: Iterable[tuple[str, Labelled]], section: Labels) -> LabelMeaning:
+    """Find what the values of all label images (name, integers), seen together, mean.
 
     With ``kind="auto"``, values being counted without the ignored one and without strays:
 
@@ -48,6 +48,24 @@ def find_meaning(labels: Iterable[tuple[str, np.ndarray]], section: Labels) -> L
     if kind == "classes":
         return _classes(census, section)
     return _instances(census, section)
+
+
+def describe_meaning(meaning: LabelMeaning, section: Labels) -> str:
+    """`LabelMeaning.describe`, and, where it was guessed from the values, what overrules it.
+
+    Few objects an image look like classes, and classes in one piece each like objects; of more
+    than 20 an image nobody doubts what they are.
+    """
+    sure = meaning.kind == "binary" or meaning.objects > MANY_VALUES * meaning.images
+    if section.kind != "auto" or sure:
+        return meaning.describe()
+    other, what = (
+        ("instances", "numbers of objects") if meaning.kind == "classes" else ("classes", "classes")
+    )
+    return (
+        f"{meaning.describe()} (a guess from the values; if they are {what}: "
+        f"--set labels.kind={other})"
+    )
 
 
 def to_target(
@@ -136,9 +154,12 @@ def _refuse_empty(census: Census) -> None:
         raise AnnotationError(f"every pixel of all {census.images} label images is ignored")
     if len(census.totals) == 1:
         (value,) = census.totals
+        where = census.first
+        if census.images > 1:
+            where = f"all {census.images} label images, from {census.first} on,"
         raise AnnotationError(
-            f"every pixel of all {census.images} label images, from {census.first} on, has value "
-            f"{value}: nothing is annotated; expected at least two values"
+            f"every pixel of {where} has value {value}: nothing is annotated; expected at least "
+            "two values, be it in one of several images"
         )
 
 

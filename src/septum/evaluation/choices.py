@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from septum.errors import InputError
 from septum.evaluation.components import components
@@ -19,20 +20,32 @@ ASK_INSTANCES = "if the labels are object ids: --set labels.kind=instances"
 
 
 @dataclass(frozen=True, eq=False)
+class Compared:
+    """Both sides of an image that was scored.
+
+    ``segments_S``: the numbered objects that were compared, if any. ``read_image``: its pixels
+    (C, *S), if they are known.
+    """
+
+    plane: Plane
+    truth: Truth
+    segments_S: Ids | None = None
+    read_image: Callable[[], np.ndarray] | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, eq=False)
 class Scored:
     """An image, or a plane of a stack, that was scored.
 
-    ``chosen``: which measures were, and why. ``segments_S``: the numbered objects that were
-    compared, if any. ``read_image``: its pixels (C, *S), if they are known.
+    ``chosen``: which measures were, and why. ``compared``: what was, None if it is larger than
+    memory. ``pixels``: how many there are.
     """
 
     name: str
     scores: Scores
     chosen: tuple[str, ...]
-    plane: Plane
-    truth: Truth
-    segments_S: Ids | None = None
-    read_image: Callable[[], np.ndarray] | None = field(default=None, repr=False)
+    pixels: int
+    compared: Compared | None = None
 
 
 def score_plane(plane: Plane, truth: Truth) -> tuple[Scores, tuple[str, ...], Ids | None]:
@@ -52,7 +65,7 @@ def score_plane(plane: Plane, truth: Truth) -> tuple[Scores, tuple[str, ...], Id
     chosen = list(plane.remarks)
     if truth.class_count > 2:
         return _score_classes(plane, truth, chosen), tuple(chosen), None
-    mask_S, map_S = _object_mask(plane, truth), _object_map(plane)
+    mask_S, map_S = object_mask(plane, truth), object_map(plane)
     parts: list[Scores] = []
     if not truth.partial:
         parts = _score_pixels(mask_S, map_S, truth, chosen)
@@ -118,22 +131,18 @@ def _segments(
 
 def _score_classes(plane: Plane, truth: Truth, chosen: list[str]) -> Scores:
     count, parts = truth.class_count, []
-    if plane.probability is not None:
-        channels = plane.probability.shape[0]
-        if channels != count:
-            raise InputError(
-                f"{channels} channels of probabilities, but the truth has {count} classes; "
-                f"{ASK_INSTANCES}"
-            )
-        likeliest_S = plane.probability.argmax(0).astype(np.uint8)
+    likeliest_S = likeliest(plane, truth)
+    if likeliest_S is not None:
         parts.append(Scores(score_classes(likeliest_S, truth.classes_S, count)))
         chosen.append(f"probabilities, {count} classes: pixel error, Dice, IoU of the likeliest")
-    if plane.mask is not None:
+    mask_S, remarks = class_numbers(plane, truth)
+    if mask_S is not None:
         try:
-            of_mask = Scores(score_classes(plane.mask, truth.classes_S, count))
+            of_mask = Scores(score_classes(mask_S, truth.classes_S, count))
         except InputError as error:
             raise InputError(f"{error}; {ASK_INSTANCES}") from error
         parts.append(of_mask.of_mask() if parts else of_mask)
+        chosen += remarks
         chosen.append(
             "mask, beside them: the same, as mask_…"
             if len(parts) > 1
@@ -148,7 +157,36 @@ def _score_classes(plane: Plane, truth: Truth, chosen: list[str]) -> Scores:
     return Scores({name: value for part in parts for name, value in part.values.items()})
 
 
-def _object_map(plane: Plane) -> Numbers | None:
+def likeliest(plane: Plane, truth: Truth) -> npt.NDArray[np.uint8] | None:
+    """The class with the largest probability. Raises InputError for another number of classes."""
+    if plane.probability is None:
+        return None
+    channels = plane.probability.shape[0]
+    if channels != truth.class_count:
+        raise InputError(
+            f"{channels} channels of probabilities, but the truth has {truth.class_count} classes; "
+            f"{ASK_INSTANCES}"
+        )
+    return np.asarray(plane.probability.argmax(0), np.uint8)
+
+
+def class_numbers(plane: Plane, truth: Truth) -> tuple[Numbers | None, tuple[str, ...]]:
+    """The mask as class numbers, and a remark if it has the truth's label values instead.
+
+    A mask that somebody drew has these, as 0, 128, 255. They are only taken for what they are where
+    none of them could be the number of another class.
+    """
+    mask_S, values = plane.mask, truth.class_values
+    if mask_S is None or not values or mask_S.max(initial=0) < truth.class_count:
+        return mask_S, ()
+    distinct = all(values[v] == v for v in values if 0 <= v < len(values))
+    if not distinct or not np.isin(mask_S, values).all():
+        return mask_S, ()
+    remark = f"the mask holds label values, as the truth does: {', '.join(map(str, values))}"
+    return np.searchsorted(values, mask_S).astype(np.uint8), (remark,)
+
+
+def object_map(plane: Plane) -> Numbers | None:
     """The object's probability: the second channel of two, or the only one."""
     if plane.probability is None:
         return None
@@ -158,7 +196,7 @@ def _object_map(plane: Plane) -> Numbers | None:
     return np.asarray(plane.probability[-1])
 
 
-def _object_mask(plane: Plane, truth: Truth) -> Numbers | None:
+def object_mask(plane: Plane, truth: Truth) -> Numbers | None:
     """The mask; one of three classes, or numbered objects, must not pass for one of two."""
     if plane.mask is None:
         return None

@@ -5,7 +5,7 @@ Arrays have any shape S, the same for both; ids are integers from 0, and 0 is no
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +14,6 @@ from numba import njit
 
 from septum.errors import InputError
 from septum.evaluation.pixels import Bools, Numbers, check_shapes
-from septum.images.blocks import blocks
-from septum.images.tiff_writer import LazyArray
 
 Ids = Numbers
 """Object ids; an array of another type is refused with InputError."""
@@ -100,33 +98,16 @@ def contingency(segmentation_S: Ids, truth_S: Ids, valid_S: Bools | None = None)
     return Contingency(truth_ids[table.truth], segment_ids[table.segment], table.count)
 
 
-def contingency_by_block(
-    segmentation: LazyArray, truth: LazyArray, block: Sequence[int]
-) -> Contingency:
-    """As `contingency` of arrays that are larger than memory: a block of pixels at a time.
-
-    ``block``: one extent an axis; whole chunks are read once. What is held besides is the table: 24
-    bytes a pair of objects that touch. Raises InputError as `contingency`.
-    """
-    check_shapes([segmentation.shape, truth.shape])
-    return join(
-        contingency(np.asarray(segmentation[box]), np.asarray(truth[box]))
-        for box in blocks(truth.shape, block)
+def join(tables: Sequence[Contingency]) -> Contingency:
+    """One table of the pixels of all, whose ids mean the same objects: blocks of an image."""
+    truth, segment, count = (
+        np.concatenate([np.zeros(0, np.int64), *(getattr(table, name) for table in tables)])
+        for name in ("truth", "segment", "count")
     )
-
-
-def join(tables: Iterable[Contingency]) -> Contingency:
-    """One table of the pixels of all, whose ids mean the same objects."""
-    joined = Contingency(*np.zeros((3, 0), dtype=np.int64))
-    for table in tables:
-        pairs_2K = np.stack(
-            [np.append(joined.truth, table.truth), np.append(joined.segment, table.segment)]
-        )
-        known_2P, place_K = np.unique(pairs_2K, axis=1, return_inverse=True)
-        count_P = np.zeros(known_2P.shape[1], dtype=np.int64)
-        np.add.at(count_P, place_K.ravel(), np.append(joined.count, table.count))
-        joined = Contingency(known_2P[0], known_2P[1], count_P)
-    return joined
+    known_2P, place_K = np.unique(np.stack([truth, segment]), axis=1, return_inverse=True)
+    count_P = np.zeros(known_2P.shape[1], dtype=np.int64)
+    np.add.at(count_P, place_K.ravel(), count)
+    return Contingency(known_2P[0], known_2P[1], count_P)
 
 
 def compact(ids_S: Numbers, name: str) -> tuple[npt.NDArray[np.int32], Counts]:

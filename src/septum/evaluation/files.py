@@ -8,16 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from septum.annotation.labels import LabelMeaning, find_meaning
+from septum.annotation.labels import LabelMeaning, describe_meaning, find_meaning
 from septum.annotation.pairs import find_names
 from septum.annotation.stored_pairs import StoredAnnotated, open_pairs
 from septum.errors import AnnotationError, InputError
-from septum.evaluation.choices import Scored, score_plane
+from septum.evaluation.by_block import score_by_block
+from septum.evaluation.choices import Compared, Scored, score_plane
+from septum.evaluation.large import is_large, read_blocks
 from septum.evaluation.pairing import Match, match_predictions
-from septum.evaluation.planes import Dimensions, Plane, read_prediction, show
-from septum.evaluation.predictions import find_predictions, number_objects
+from septum.evaluation.planes import Dimensions, StoredPlane, open_prediction, show
+from septum.evaluation.predictions import are_numbered_only, find_predictions, number_objects
 from septum.evaluation.summary import summarize_scored
-from septum.evaluation.truth import find_truth, is_challenge, is_gold, make_truth
+from septum.evaluation.truth import Truth, find_truth, is_challenge, is_gold, make_truth
+from septum.images.stored import Box
 from septum.recipe import Labels
 
 
@@ -95,7 +98,8 @@ def compare(
     paired by `match_predictions`. With 2 dimensions each plane of a stack is an image of its own, a
     row named NAME[07]. `labels` says what label values are; a section of a recipe is a way to find
     it in the truth, which is right where the truth shows every class that the model knows. `only`
-    names the images or planes to score, or counts them from 0; without it, all.
+    names the images or planes to score, or counts them from 0; without it, all. Labels whose
+    values look like classes are numbers of objects where objects of one class were predicted.
 
     The Cell Tracking Challenge's label files are numbered objects; in its gold truth not every
     object need be drawn, unless `complete` says so. Raises InputError and AnnotationError.
@@ -113,10 +117,19 @@ def compare(
             )
         elif is_challenge(truths) and labels.kind == "auto":
             labels = labels.model_copy(update={"kind": "instances"})
-        meaning = _find_meaning([part for parts in opened for part in parts], labels, truth)
+        parts = [part for each in opened for part in each]
+        meaning = _find_meaning(parts, labels, truth)
+        if labels.kind == "auto" and meaning.class_count > 2 and are_numbered_only(predictions):
+            labels = labels.model_copy(update={"kind": "instances"})
+            meaning = _find_meaning(parts, labels, truth)
+            notes.append(
+                "labels: taken for numbers of objects, as the predictions number objects of one "
+                "class; if they are classes: --set labels.kind=classes"
+            )
+        notes.append(f"labels: {describe_meaning(meaning, labels)}")
     else:
         meaning = labels
-    notes.append(f"labels: {meaning.describe()}")
+        notes.append(f"labels: {meaning.describe()}")
     types = {part.labels.dtype for parts in opened for part in parts}
     notes += [f"labels are stored as {t}; all are whole" for t in types if t.kind == "f"]
     if left:
@@ -138,7 +151,9 @@ def _open(match: Match, dimensions: Dimensions) -> list[StoredAnnotated]:
 def _find_meaning(parts: Sequence[StoredAnnotated], section: Labels, truth: Path) -> LabelMeaning:
     """The labels are read a file at a time, and again when they are scored."""
     try:
-        return find_meaning(((part.name, part.read_labels()) for part in parts), section)
+        return find_meaning(
+            ((part.name, read_blocks(part.read_labels, part.extents)) for part in parts), section
+        )
     except AnnotationError as error:
         message = str(error)
         if str(truth) not in message:  # it names an image, not the file that its labels are in
@@ -182,22 +197,40 @@ def _score_file(task: Task, meaning: LabelMeaning) -> Iterator[Scored]:
     for plane, part, name, wanted in zip(planes, task.parts, task.names, task.wanted, strict=True):
         if not wanted:
             continue
-        if plane.shape != part.extents:
+        if plane.extents != part.extents:
             raise InputError(
-                f"{both} differ in size: {show(plane.shape)} and {show(part.extents)}; predict the "
-                "images that the truth was drawn on"
+                f"{both} differ in size: {show(plane.extents)} and {show(part.extents)}; predict "
+                "the images that the truth was drawn on"
             )
-        drawn = make_truth(part.read_labels(), meaning, str(part.label_path))
         try:
-            scores, chosen, segments_S = score_plane(plane, drawn)
+            yield _score_part(plane, part, name, meaning)
+        except AnnotationError:
+            raise
         except InputError as error:
+            if str(predicted.file) in str(error):
+                raise
             raise InputError(f"{both} cannot be compared: {error}") from error
-        read = part.image.read if part.image_path != part.label_path else None
-        yield Scored(name, scores, chosen, plane, drawn, segments_S, read)
 
 
-def _planes(task: Task, both: str) -> list[Plane]:
-    planes = list(read_prediction(task.match.prediction, task.dimensions))
+def _score_part(
+    stored: StoredPlane, part: StoredAnnotated, name: str, meaning: LabelMeaning
+) -> Scored:
+    pixels = math.prod(part.extents)
+
+    def read_truth(box: Box | None = None) -> Truth:
+        return make_truth(part.read_labels(box), meaning, str(part.label_path))
+
+    if is_large(pixels, stored.probability is not None):
+        scores, chosen = score_by_block(stored, read_truth)
+        return Scored(name, scores, chosen, pixels)
+    plane, truth = stored.read(), read_truth()
+    scores, chosen, segments_S = score_plane(plane, truth)
+    read = part.image.read if part.image_path != part.label_path else None
+    return Scored(name, scores, chosen, pixels, Compared(plane, truth, segments_S, read))
+
+
+def _planes(task: Task, both: str) -> list[StoredPlane]:
+    planes = open_prediction(task.match.prediction, task.dimensions)
     number = task.match.plane
     if number is None:
         return planes

@@ -45,7 +45,7 @@ MEASURES: dict[str, Measure] = {
     "pixel_error": _low("share of wrong pixels", _HALF),
     "pixel_f_error": _low("1 − the best F-score of the pixels over all thresholds (ISBI 2012)"),
     "dice": Measure("Dice of the object's pixels, of classes their mean", of_map=_HALF),
-    "iou": Measure("IoU of the object's pixels, of classes their mean", of_map=_HALF),
+    "iou": Measure("IoU (overlap / union) of the object, or mean of classes", of_map=_HALF),
     "precision": Measure("share of the predicted object's pixels that are object", of_map=_HALF),
     "recall": Measure("share of the true object's pixels that are predicted", of_map=_HALF),
     "map_average_precision": Measure("area under precision against recall of the pixels"),
@@ -64,14 +64,20 @@ MEASURES: dict[str, Measure] = {
     "warping_hole_deletions": _count("holes gone, at the warping error", "low"),
     "warping_object_additions": _count("objects made, at the warping error", "low"),
     "warping_object_deletions": _count("objects gone, at the warping error", "low"),
-    "seg": Measure("mean IoU of true objects with the segment that covers over half (CTC's SEG)"),
-    "det": Measure("1 − cost of mending the detection over that of making it (CTC's DET)"),
+    "seg": Measure(
+        "mean IoU of true objects with the segment covering over half (Cell Tracking Challenge)"
+    ),
+    "det": Measure(
+        "1 − cost of mending the detection / that of making it (Cell Tracking Challenge)"
+    ),
     **{
-        f"ap_{tau}": Measure(f"TP / (TP + FP + FN) of pairs with an IoU of at least 0.{tau}")
+        f"ap_{tau}": Measure(f"pairs with IoU ≥ 0.{tau} / (pairs + segments and objects without)")
         for tau in range(50, 100, 5)
     },
     "ap_mean": Measure("mean of ap_50 … ap_95"),
-    "panoptic_quality": Measure("sum of the pairs' IoU / (TP + FP/2 + FN/2), at IoU 0.5"),
+    "panoptic_quality": Measure(
+        "sum of the pairs' IoU / (pairs + half of what has none), at IoU 0.5"
+    ),
     "mean_matched_iou": Measure("mean IoU of the pairs with an IoU of at least 0.5"),
     "objects": _count("segments"),
     "true_objects": _count("objects drawn"),

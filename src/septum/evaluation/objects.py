@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from septum.evaluation.contingency import Contingency, Ids, Overlaps, contingenc
 
 TAUS: tuple[float, ...] = tuple(round(0.05 * k, 2) for k in range(10, 20))
 """0.5, 0.55 … 0.95."""
+Floats = npt.NDArray[np.float64]
 FALSE_NEGATIVE, FALSE_POSITIVE, SPLIT = 10.0, 1.0, 5.0
 """Costs of an object that is missed, of one that is invented, and of one that has to be divided."""
 
@@ -40,8 +41,8 @@ class Matching:
 
         The Data Science Bowl's and StarDist's. Not the area under a curve that detection has.
         """
-        total = self.true_positives + self.false_positives + self.false_negatives
-        return self.true_positives / total if total else 1.0
+        found = [self.true_positives, self.false_positives, self.false_negatives]
+        return float(_average_precision(*np.array(found, np.float64)[:, None])[0])
 
     @property
     def precision(self) -> float:
@@ -58,8 +59,8 @@ class Matching:
     @property
     def panoptic_quality(self) -> float:
         """Σ IoU / (TP + ½ FP + ½ FN) (Kirillov 2019, at τ = 0.5), in [0, 1]; 1 of nothing."""
-        total = self.true_positives + (self.false_positives + self.false_negatives) / 2
-        return self.iou_sum / total if total else 1.0
+        found = [self.true_positives, self.false_positives, self.false_negatives, self.iou_sum]
+        return float(_panoptic_quality(*np.array(found, np.float64)[:, None])[0])
 
     @property
     def mean_matched_iou(self) -> float:
@@ -87,11 +88,6 @@ def match_objects(overlaps: Overlaps, tau: float) -> Matching:
         len(overlaps.truth_T) - found,
         float(iou_P.sum()),
     )
-
-
-def add_matchings(matchings: Sequence[Matching]) -> Matching:
-    """Of several images together: all objects count alike, whatever image they are in."""
-    return _sum(Matching, matchings)
 
 
 def average_precision(segmentation_S: Ids, truth_S: Ids, tau: float = 0.5) -> float:
@@ -137,12 +133,8 @@ class Detection:
         1 − min(D, D0) / D0, where D = 10 missed + invented + 5 divisions and D0 = 10 objects, what
         it takes to draw all of them. Without true objects 1 if none is invented, else 0.
         """
-        cost = FALSE_NEGATIVE * self.missed + FALSE_POSITIVE * self.invented
-        cost += SPLIT * self.divisions
-        nothing = FALSE_NEGATIVE * self.objects
-        if nothing == 0:
-            return 0.0 if cost else 1.0
-        return 1.0 - min(cost, nothing) / nothing
+        found = np.array(dataclasses.astuple(self), np.float64)
+        return float(_det(*found[:, None])[0])
 
 
 def detection(overlaps: Overlaps) -> Detection:
@@ -163,18 +155,20 @@ def detection(overlaps: Overlaps) -> Detection:
 
 def add_detections(found: Sequence[Detection]) -> Detection:
     """Of several images together, as the challenge counts those of a video."""
-    return _sum(Detection, found)
+    sums = np.sum([(0, 0, 0, 0), *map(dataclasses.astuple, found)], axis=0)
+    return Detection(*sums.tolist())
 
 
 @dataclass(frozen=True, eq=False)
 class ObjectCounts:
     """What all measures of objects are made of, of an image or of several together.
 
-    ``seg_T``: `seg_of_objects`; ``matchings`` by τ. ``partial``: not every object was drawn, so
-    that only ``seg_T`` means anything.
+    All of it are sums over objects, so that those of several images are added. ``seg_sum``: of
+    `seg_of_objects`; ``matchings`` by τ. ``partial``: not every object was drawn, so that only
+    ``seg_sum`` and the number of true objects mean anything.
     """
 
-    seg_T: npt.NDArray[np.float64]
+    seg_sum: float
     detection: Detection
     matchings: Mapping[float, Matching]
     partial: bool = False
@@ -186,45 +180,62 @@ class ObjectCounts:
         ``seg`` and ``det`` are left out where the truth has no object, ``mean_matched_iou`` where
         there is no pair.
         """
-        scores: dict[str, float] = {}
-        known = {"true_objects": float(len(self.seg_T))}
-        if len(self.seg_T):
-            scores["seg"] = float(self.seg_T.mean())
-        if self.partial:
-            return scores | known
-        if len(self.seg_T):
-            scores["det"] = self.detection.det
-        for tau, matching in self.matchings.items():
-            scores[f"ap_{round(100 * tau)}"] = matching.average_precision
-        precisions = [m.average_precision for m in self.matchings.values()]
-        scores["ap_mean"] = float(np.mean(precisions))
-        half = self.matchings[0.5]
-        scores["panoptic_quality"] = half.panoptic_quality
-        if half.true_positives:
-            scores["mean_matched_iou"] = half.mean_matched_iou
-        scores["objects"] = float(half.true_positives + half.false_positives)
-        return scores | known
+        found = scores_of_sums(self.to_sums()[None], self.partial)
+        return {name: float(value_R[0]) for name, value_R in found.items() if value_R[0] >= 0}
+
+    def to_sums(self) -> npt.NDArray[np.float64]:
+        """All sums in one array (F,), to be added in many ways at once: see `scores_of_sums`."""
+        sums = [self.seg_sum, *dataclasses.astuple(self.detection)]
+        for matching in self.matchings.values():
+            sums += dataclasses.astuple(matching)
+        return np.array(sums, np.float64)
+
+    @classmethod
+    def from_sums(cls, sums: npt.NDArray[np.float64], partial: bool = False) -> ObjectCounts:
+        """What `to_sums` gave, or a sum of such arrays."""
+        values = iter(sums.tolist())
+        seg_sum = next(values)
+        found = Detection(*map(round, islice(values, 4)))
+        pairs = {}
+        for tau in TAUS:
+            right, invented, missed = map(round, islice(values, 3))
+            pairs[tau] = Matching(right, invented, missed, next(values))
+        return cls(seg_sum, found, pairs, partial)
 
 
 def count_objects(table: Contingency, partial: bool = False) -> ObjectCounts:
     """Of one image; ``partial`` as in `ObjectCounts`."""
     overlaps = table.overlaps()
     return ObjectCounts(
-        seg_of_objects(overlaps),
+        float(seg_of_objects(overlaps).sum()),
         detection(overlaps),
         {tau: match_objects(overlaps, tau) for tau in TAUS},
         partial,
     )
 
 
+def scores_of_sums(sums_RF: Floats, partial: bool = False) -> dict[str, Floats]:
+    """`ObjectCounts.scores` of R sums of `ObjectCounts.to_sums`, R numbers each; NaN: left out."""
+    seg_sum, objects, *found = sums_RF.T
+    by_tau = np.reshape(found[3:], (len(TAUS), 4, -1))
+    nan, known = np.full(len(sums_RF), np.nan), {"true_objects": objects}
+    scores = {"seg": _ratio(seg_sum, objects, nan)}
+    if partial:
+        return scores | known
+    scores["det"] = np.where(objects > 0, _det(objects, *found[:3]), nan)
+    precisions = [_average_precision(*each[:3]) for each in by_tau]
+    scores |= {f"ap_{round(100 * t)}": a for t, a in zip(TAUS, precisions, strict=True)}
+    scores["ap_mean"] = np.mean(precisions, axis=0)
+    right, invented, _, iou_sum = half = by_tau[0]
+    scores["panoptic_quality"] = _panoptic_quality(*half)
+    scores["mean_matched_iou"] = _ratio(iou_sum, right, nan)
+    return scores | {"objects": right + invented} | known
+
+
 def add_counts(counts: Sequence[ObjectCounts]) -> ObjectCounts:
     """Of several images together: all objects count alike, whatever image they are in."""
-    return ObjectCounts(
-        np.concatenate([count.seg_T for count in counts]),
-        add_detections([count.detection for count in counts]),
-        {tau: add_matchings([count.matchings[tau] for count in counts]) for tau in TAUS},
-        any(count.partial for count in counts),
-    )
+    sums = np.sum([count.to_sums() for count in counts], axis=0)
+    return ObjectCounts.from_sums(sums, any(count.partial for count in counts))
 
 
 def object_scores(table: Contingency) -> dict[str, float]:
@@ -232,12 +243,23 @@ def object_scores(table: Contingency) -> dict[str, float]:
     return count_objects(table).scores()
 
 
-Counted = TypeVar("Counted", Matching, Detection)
+def _ratio(part: Floats, whole: Floats, empty: Floats | float) -> Floats:
+    """``part / whole``, and ``empty`` where that is of nothing."""
+    return np.where(whole != 0, part / np.where(whole != 0, whole, 1), empty)
 
 
-def _sum(kind: type[Counted], found: Sequence[Counted]) -> Counted:
-    """Field by field."""
-    return kind(*(sum(getattr(each, f.name) for each in found) for f in dataclasses.fields(kind)))
+def _average_precision(right: Floats, invented: Floats, missed: Floats) -> Floats:
+    return _ratio(right, right + invented + missed, 1.0)
+
+
+def _panoptic_quality(right: Floats, invented: Floats, missed: Floats, iou_sum: Floats) -> Floats:
+    return _ratio(iou_sum, right + (invented + missed) / 2, 1.0)
+
+
+def _det(objects: Floats, missed: Floats, invented: Floats, divisions: Floats) -> Floats:
+    cost = FALSE_NEGATIVE * missed + FALSE_POSITIVE * invented + SPLIT * divisions
+    nothing = FALSE_NEGATIVE * objects
+    return 1.0 - _ratio(np.minimum(cost, nothing), nothing, np.minimum(cost, 1.0))
 
 
 def _assign(

@@ -7,6 +7,7 @@ pixels; these are left out of every count, so what is predicted there changes no
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,48 @@ from septum.errors import InputError
 
 Bools = npt.NDArray[np.bool_]
 Numbers = npt.NDArray[np.number] | Bools
+Table = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class PixelCounts:
+    """Pixels that count: of an object in a mask, in the truth, in both, and in all.
+
+    Those of the blocks of an image are added.
+    """
+
+    common: int
+    mask: int
+    truth: int
+    total: int
+
+    def __add__(self, other: PixelCounts) -> PixelCounts:
+        return PixelCounts(
+            self.common + other.common,
+            self.mask + other.mask,
+            self.truth + other.truth,
+            self.total + other.total,
+        )
+
+    def scores(self) -> dict[str, float]:
+        """pixel_error, dice, iou, precision, recall; edge cases as the functions of these names."""
+        wrong, either = self.mask + self.truth - 2 * self.common, self.mask + self.truth
+        union = either - self.common
+        return {
+            "pixel_error": wrong / self.total if self.total else 0.0,
+            "dice": 2.0 * self.common / either if either else 1.0,
+            "iou": self.common / union if union else 1.0,
+            "precision": self.common / self.mask if self.mask else 1.0,
+            "recall": self.common / self.truth if self.truth else 1.0,
+        }
+
+
+def count_pixels(mask_S: Numbers, truth_S: Numbers, valid_S: Bools | None = None) -> PixelCounts:
+    """Of the pixels that are not 0. Raises InputError where shapes differ."""
+    mask_N, truth_N = _counted(mask_S, truth_S, valid_S)
+    mask_N, truth_N = mask_N != 0, truth_N != 0
+    common = int((mask_N & truth_N).sum())
+    return PixelCounts(common, int(mask_N.sum()), int(truth_N.sum()), mask_N.size)
 
 
 def pixel_error(
@@ -68,9 +111,7 @@ def dice(mask_S: Numbers, truth_S: Numbers, valid_S: Bools | None = None) -> flo
 
     Raises InputError where shapes differ.
     """
-    common, mask_count, truth_count = _overlap(mask_S, truth_S, valid_S)
-    total = mask_count + truth_count
-    return 2.0 * common / total if total else 1.0
+    return count_pixels(mask_S, truth_S, valid_S).scores()["dice"]
 
 
 def iou(mask_S: Numbers, truth_S: Numbers, valid_S: Bools | None = None) -> float:
@@ -78,9 +119,7 @@ def iou(mask_S: Numbers, truth_S: Numbers, valid_S: Bools | None = None) -> floa
 
     Raises InputError where shapes differ.
     """
-    common, mask_count, truth_count = _overlap(mask_S, truth_S, valid_S)
-    union = mask_count + truth_count - common
-    return common / union if union else 1.0
+    return count_pixels(mask_S, truth_S, valid_S).scores()["iou"]
 
 
 def precision_recall(
@@ -91,9 +130,8 @@ def precision_recall(
     Objects are the pixels that are not 0. Precision is 1 for an empty mask, recall for an empty
     truth: nothing was said wrongly, nothing was to be found. Raises InputError for other shapes.
     """
-    common, mask_count, truth_count = _overlap(mask_S, truth_S, valid_S)
-    precision = common / mask_count if mask_count else 1.0
-    return precision, common / truth_count if truth_count else 1.0
+    scores = count_pixels(mask_S, truth_S, valid_S).scores()
+    return scores["precision"], scores["recall"]
 
 
 def map_average_precision(
@@ -128,10 +166,32 @@ def class_iou(
     A class that is in neither map has 1. An id at a pixel that counts and is not below
     `class_count` raises InputError: a wrong id must not vanish from every class.
     """
-    table_TP = _confusion(prediction_S, truth_S, class_count, valid_S)
-    common_C = np.diag(table_TP)
-    union_C = table_TP.sum(0) + table_TP.sum(1) - common_C
-    return {k: float(common_C[k] / union_C[k]) if union_C[k] else 1.0 for k in range(class_count)}
+    return _class_scores(count_classes(prediction_S, truth_S, class_count, valid_S))[1]
+
+
+def _class_scores(table_TP: Table) -> tuple[dict[int, float], dict[int, float]]:
+    """Dice and IoU of each class."""
+    common_C, both_C = np.diag(table_TP), table_TP.sum(0) + table_TP.sum(1)
+    dice_of, iou_of = {}, {}
+    for k, (common, both) in enumerate(zip(common_C, both_C, strict=True)):
+        dice_of[k] = float(2 * common / both) if both else 1.0
+        iou_of[k] = float(common / (both - common)) if both else 1.0
+    return dice_of, iou_of
+
+
+def scores_of_classes(table_TP: Table) -> dict[str, float]:
+    """pixel_error, dice and iou (means of the classes above 0), iou_1, iou_2, …
+
+    Of a table of `count_classes`, or of the sum of those of several blocks.
+    """
+    dice_of, iou_of = _class_scores(table_TP)
+    total = int(table_TP.sum())
+    return {
+        "pixel_error": (total - int(np.trace(table_TP))) / total if total else 0.0,
+        "dice": mean_of_objects(dice_of),
+        "iou": mean_of_objects(iou_of),
+        **{f"iou_{k}": value for k, value in iou_of.items() if k > 0},
+    }
 
 
 def class_dice(
@@ -141,12 +201,7 @@ def class_dice(
     valid_S: Bools | None = None,
 ) -> dict[int, float]:
     """Dice of each class; edge cases and errors as `class_iou`."""
-    table_TP = _confusion(prediction_S, truth_S, class_count, valid_S)
-    common_C = np.diag(table_TP)
-    total_C = table_TP.sum(0) + table_TP.sum(1)
-    return {
-        k: float(2 * common_C[k] / total_C[k]) if total_C[k] else 1.0 for k in range(class_count)
-    }
+    return _class_scores(count_classes(prediction_S, truth_S, class_count, valid_S))[0]
 
 
 def mean_of_objects(values: dict[int, float]) -> float:
@@ -196,15 +251,13 @@ def _hits_by_threshold(
     return np.cumsum(object_N[order])[last_K], last_K + 1
 
 
-def _overlap(mask_S: Numbers, truth_S: Numbers, valid_S: Bools | None) -> tuple[int, int, int]:
-    mask_N, truth_N = _counted(mask_S, truth_S, valid_S)
-    mask_N, truth_N = mask_N != 0, truth_N != 0
-    return int((mask_N & truth_N).sum()), int(mask_N.sum()), int(truth_N.sum())
+def count_classes(
+    prediction_S: Numbers, truth_S: Numbers, class_count: int, valid_S: Bools | None = None
+) -> Table:
+    """Pixels of each class of the truth (rows) that were predicted as each (columns).
 
-
-def _confusion(
-    prediction_S: Numbers, truth_S: Numbers, class_count: int, valid_S: Bools | None
-) -> npt.NDArray[np.int64]:
+    Raises InputError for ids of classes that there are not; other shapes.
+    """
     prediction_N, truth_N = _counted(prediction_S, truth_S, valid_S)
     for name, ids_N in (("prediction", prediction_N), ("truth", truth_N)):
         if ids_N.dtype.kind not in "bui":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from septum.errors import InputError
+from septum.evaluation.large import is_large
 from septum.evaluation.pixels import Numbers
 from septum.evaluation.predictions import Prediction, is_whole
-from septum.images.image import Image
-from septum.images.stored import load_image
+from septum.images.stored import Box, StoredImage, StoredStack, load_image, open_image
 
 Dimensions = Literal[2, 3]
-Parts = list[tuple[str, np.ndarray]]
-"""Suffix and pixels of each plane or volume of a file."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,32 +44,82 @@ class Plane:
         return labels_S.shape
 
 
+@dataclass(frozen=True)
+class StoredPlane:
+    """The same, left in its files."""
+
+    suffix: str
+    mask: StoredStack | None = None
+    probability: StoredStack | None = None
+    instances: StoredStack | None = None
+
+    @property
+    def extents(self) -> tuple[int, ...]:
+        """Pixels along the spatial axes."""
+        stack = self.mask or self.probability or self.instances
+        assert stack is not None
+        return stack.extents
+
+    def read(self, box: Box | None = None) -> Plane:
+        """All of it, or a region; probabilities of 8 bits are scaled by 255.
+
+        Labels that are stored as floating numbers count if all are whole and exact, which is
+        remarked. Raises InputError for other labels, and probabilities outside [0, 1].
+        """
+        remarks: list[str] = []
+        return Plane(
+            self.suffix,
+            _read_labels(self.mask, box, "class", remarks),
+            _read_probability(self.probability, box, remarks),
+            _read_labels(self.instances, box, "object", remarks),
+            tuple(remarks),
+        )
+
+
 def read_prediction(prediction: Prediction, dimensions: Dimensions = 2) -> Iterator[Plane]:
     """Read the files and split stacks: with 2 dimensions each plane (Y, X) is an image of its own.
 
-    Probabilities of 8 bits are scaled by 255. Labels that are stored as floating numbers count if
-    all are whole and exact, which is remarked. Raises InputError for a map outside [0, 1] or of
-    another integer type, labels that are no whole numbers or have channels, or files of one
-    prediction that differ in number or size of planes.
+    Raises InputError as `open_prediction` and `StoredPlane.read`.
     """
-    read: dict[Path, Parts] = {}
-    remarks: list[str] = []
-    for file, what in ((prediction.mask, "class"), (prediction.instances, "object")):
+    for plane in open_prediction(prediction, dimensions):
+        yield plane.read()
+
+
+def open_prediction(prediction: Prediction, dimensions: Dimensions = 2) -> list[StoredPlane]:
+    """Each plane, or volume, of a prediction; files that fit into memory are read at once.
+
+    Raises InputError for a map that is neither floating nor of 8 bits, labels with channels, or
+    files of one prediction that differ in number or size of planes.
+    """
+    opened: dict[Path, list[tuple[str, StoredStack]]] = {}
+    for file, noun in ((prediction.mask, "a mask has"), (prediction.instances, "instances have")):
         if file is not None:
-            image = _read_labels(file, what, remarks)
-            read[file] = [(suffix, part[0]) for suffix, part in image.stacks(dimensions)]
+            image = _open(file, labels=True)
+            if image.channels != 1:
+                raise InputError(f"{file}: {noun} one channel, found {image.channels}")
+            opened[file] = image.stacks(dimensions)
     if prediction.probability is not None:
-        read[prediction.probability] = _read_probabilities(prediction.probability, dimensions)
-    _check_parts(read, prediction.probability)
-    for parts in zip(*read.values(), strict=True):
-        arrays = {file: array for file, (_, array) in zip(read, parts, strict=True)}
-        yield Plane(
-            parts[0][0],
-            arrays.get(prediction.mask or Path()),
-            arrays.get(prediction.probability or Path()),
-            arrays.get(prediction.instances or Path()),
-            tuple(remarks),
+        image = _open(prediction.probability, labels=False)
+        if image.dtype != np.uint8 and image.dtype.kind != "f":
+            raise InputError(
+                f"{prediction.probability}: probabilities are floating or 8-bit (scaled by 255), "
+                f"found {image.dtype}; name a mask NAME.mask.tif, numbered objects "
+                "NAME.instances.tif"
+            )
+        opened[prediction.probability] = image.stacks(dimensions)
+    _check_parts(opened)
+    planes = []
+    for parts in zip(*opened.values(), strict=True):
+        stacks = {file: stack for file, (_, stack) in zip(opened, parts, strict=True)}
+        planes.append(
+            StoredPlane(
+                parts[0][0],
+                stacks.get(prediction.mask or Path()),
+                stacks.get(prediction.probability or Path()),
+                stacks.get(prediction.instances or Path()),
+            )
         )
+    return planes
 
 
 def show(shape: tuple[int, ...]) -> str:
@@ -78,15 +127,22 @@ def show(shape: tuple[int, ...]) -> str:
     return " × ".join(map(str, shape))
 
 
-def _read_labels(file: Path, what: str, remarks: list[str]) -> Image:
-    image = load_image(file, labels=True).read()
-    array = image.array
-    if image.channels != 1:
-        noun = "a mask has" if what == "class" else "instances have"
-        raise InputError(f"{file}: {noun} one channel, found {image.channels}")
+def _open(file: Path, labels: bool) -> StoredImage:
+    """A file that is large is left where it is, but for PNG and JPEG, which are read as a whole."""
+    image = open_image(file, labels)
+    return image if is_large(math.prod(image.shape)) else load_image(file, labels)
+
+
+def _read_labels(
+    stack: StoredStack | None, box: Box | None, what: str, remarks: list[str]
+) -> Numbers | None:
+    if stack is None:
+        return None
+    array: np.ndarray = stack.read(box)[0]
     if array.dtype.kind != "f":
-        return image
-    if not (is_whole(array) or np.isin(array, (0, 1)).all()):
+        return array
+    file = stack.image.source or Path("labels")
+    if not is_whole(array):
         name = file.name.partition(".")[0]
         raise InputError(
             f"{file}: labels are integer {what} ids, found {array.dtype} from {array.min():g} to "
@@ -94,38 +150,35 @@ def _read_labels(file: Path, what: str, remarks: list[str]) -> Image:
             "uint16 or uint32"
         )
     remarks.append(f"labels are stored as {array.dtype}; all are whole numbers, taken for ids")
-    whole = array.astype(np.uint32)
-    return Image(whole, image.axes, image.pixel_size, image.channel_names, image.source)
+    return array.astype(np.uint32)
 
 
-def _read_probabilities(file: Path, dimensions: Dimensions) -> Parts:
-    image = load_image(file).read()
-    array = image.array
+def _read_probability(
+    stack: StoredStack | None, box: Box | None, remarks: list[str]
+) -> npt.NDArray[np.floating] | None:
+    if stack is None:
+        return None
+    array = stack.read(box)
     if array.dtype == np.uint8:
-        scale = np.float32(255)
-    elif array.dtype.kind == "f":
-        scale = np.float32(1)
-        low, high = float(array.min()), float(array.max())
-        if low < 0.0 or high > 1.0:
-            raise InputError(
-                f"{file}: probabilities must lie in [0, 1], found {low:g} … {high:g}; "
-                "scale them, or give masks"
+        if box is None and array.max(initial=0) == 1:
+            remarks.append(
+                f"{stack.image.source} holds 0 and 1, which as probabilities of 8 bits are 0 and "
+                "1/255; is it a mask? Name it NAME.mask.tif"
             )
-    else:
+        return np.asarray(array.astype(np.float32) / np.float32(255))
+    low, high = float(array.min()), float(array.max())
+    if low < 0.0 or high > 1.0:
         raise InputError(
-            f"{file}: probabilities are floating or 8-bit (scaled by 255), found {array.dtype}; "
-            "name a mask NAME.mask.tif, numbered objects NAME.instances.tif"
+            f"{stack.image.source}: probabilities must lie in [0, 1], found {low:g} … {high:g}; "
+            "scale them, or give masks"
         )
-    return [(suffix, part.astype(np.float32) / scale) for suffix, part in image.stacks(dimensions)]
+    return np.asarray(array.astype(np.float32))
 
 
-def _check_parts(read: dict[Path, Parts], probability: Path | None) -> None:
+def _check_parts(opened: dict[Path, list[tuple[str, StoredStack]]]) -> None:
     """Raise InputError unless all files have planes of the same number and size."""
-    shapes = {
-        file: [array.shape[1:] if file == probability else array.shape for _, array in parts]
-        for file, parts in read.items()
-    }
-    (first, expected), *others = shapes.items()
+    extents = {file: [stack.extents for _, stack in parts] for file, parts in opened.items()}
+    (first, expected), *others = extents.items()
     for file, found in others:
         if found != expected:
             raise InputError(

@@ -7,7 +7,7 @@ Or what other programs leave: plain label images and maps.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NoReturn
@@ -17,8 +17,9 @@ import numpy as np
 from septum.annotation.census import take_census
 from septum.annotation.labels import MANY_VALUES
 from septum.errors import InputError
+from septum.evaluation.large import read_blocks
 from septum.images.files import SUFFIXES, image_files, natural_key
-from septum.images.stored import load_image, open_image
+from septum.images.stored import open_image
 from septum.images.zarr_store import PROGRESS, is_finished, is_zarr
 
 Kind = Literal["mask", "probability", "instances"]
@@ -105,6 +106,19 @@ def number_objects(predictions: Sequence[Prediction]) -> list[Prediction]:
     return [replace(p, mask=None, instances=p.mask) if p in plain else p for p in predictions]
 
 
+def are_numbered_only(predictions: Sequence[Prediction]) -> bool:
+    """Whether all are numbered objects, and none comes from a model of more classes than two.
+
+    Few objects in the truth look like classes, which no such prediction has.
+    """
+    return all(
+        p.instances is not None
+        and (p.mask is None or p.probability is not None)
+        and (p.probability is None or open_image(p.probability).channels <= 2)
+        for p in predictions
+    )
+
+
 def is_plain(file: Path) -> bool:
     """Whether a file's name does not say what it holds, as those of `septum predict` do."""
     return not _OURS.fullmatch(file.name) and not file.match("labels/mask")
@@ -118,10 +132,10 @@ def name_of(path: Path) -> str:
 
 
 def is_whole(array: np.ndarray) -> bool:
-    """Whether floating numbers are ids or classes: whole, exact, and not all of them 0 or 1."""
+    """Whether floating numbers can be ids or classes: whole, and exact."""
     exact = 2 ** (np.finfo(array.dtype).nmant + 1)
     low, high = array.min(initial=0), array.max(initial=0)
-    return bool(low >= 0 and 1 < high <= exact and (array == np.rint(array)).all())
+    return bool(low >= 0 and high <= exact and (array == np.rint(array)).all())
 
 
 def _find_stores(path: Path) -> list[Path]:
@@ -180,19 +194,32 @@ def _plain_kind(file: Path) -> Kind:
         return "instances"
     if open_image(file, labels=True).dtype.kind != "f":
         return "mask"
-    return "mask" if is_whole(load_image(file).read().array) else "probability"
+    highest = 0.0
+    for array in _blocks(file):
+        if not is_whole(array):
+            return "probability"
+        highest = max(highest, float(array.max(initial=0)))
+    return "mask" if highest > 1 else "probability"  # 0 and 1 may be either
 
 
 def _holds_ids(file: Path) -> bool:
-    array = load_image(file, labels=True).read().array
-    values = np.unique(array)
-    if len(values) <= 2 and set(values.tolist()) in _MASKS:
+    values: set[float] = set()
+    floating = False
+    for array in _blocks(file, labels=True):
+        floating = array.dtype.kind == "f"
+        values.update(np.unique(array).tolist())
+    if values in _MASKS:
         return False
-    if array.dtype.kind != "f" and len(values) > MANY_VALUES:
-        census = take_census([(file.name, array)], None, pieces=True)
+    if not floating and len(values) > MANY_VALUES:
+        census = take_census([(file.name, _blocks(file, labels=True))], None, pieces=True)
         if census.one_piece_share(census.totals.keys() - {0}) < 0.5:
             raise InputError(
                 f"{file}: {len(values)} values in scattered pieces are no numbered objects; is "
                 "this a map of 8 bits, or a grey image? Name a map NAME.probability.tif"
             )
     return True
+
+
+def _blocks(file: Path, labels: bool = False) -> Iterator[np.ndarray]:
+    image = open_image(file, labels)
+    return read_blocks(lambda box: image.read(box).array, image.shape)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from septum.annotation.labels import IGNORE
 from septum.errors import InputError
 from septum.evaluation.boundaries import boundary_f1
-from septum.evaluation.contingency import Ids, contingency
+from septum.evaluation.contingency import Contingency, Ids, contingency
 from septum.evaluation.measures import MASK, measure
 from septum.evaluation.objects import ObjectCounts, count_objects
 from septum.evaluation.partitions import (
@@ -25,15 +25,14 @@ from septum.evaluation.pixels import (
     Bools,
     Numbers,
     check_shapes,
-    class_dice,
-    class_iou,
+    count_classes,
     dice,
     iou,
     map_average_precision,
-    mean_of_objects,
     pixel_error,
     pixel_f_error,
     precision_recall,
+    scores_of_classes,
 )
 from septum.evaluation.thinning import THIN_THRESHOLDS, v_scores_at
 from septum.evaluation.truth import Truth
@@ -135,13 +134,7 @@ def score_classes(
             "found the probability of one object"
         )
     valid_S = truth_S != IGNORED
-    iou_of = class_iou(prediction_S, truth_S, class_count, valid_S)
-    return {
-        "pixel_error": pixel_error(prediction_S, truth_S, valid_S),
-        "dice": mean_of_objects(class_dice(prediction_S, truth_S, class_count, valid_S)),
-        "iou": mean_of_objects(iou_of),
-        **{f"iou_{k}": value for k, value in iou_of.items() if k > 0},
-    }
+    return scores_of_classes(count_classes(prediction_S, truth_S, class_count, valid_S))
 
 
 def score_map(map_S: Numbers, truth: Truth) -> Scores:
@@ -194,10 +187,14 @@ def score_map(map_S: Numbers, truth: Truth) -> Scores:
 
 def score_objects(segments_S: Ids, truth: Truth) -> Scores:
     """Every measure of numbered objects; of partly drawn truth only SEG. Raises InputError."""
-    table = contingency(segments_S, truth.instances_S, truth.known_S)
-    counts = count_objects(table, truth.partial)
+    return score_table(contingency(segments_S, truth.instances_S, truth.known_S), truth.partial)
+
+
+def score_table(table: Contingency, partial: bool = False) -> Scores:
+    """`score_objects` of a table that was counted already."""
+    counts = count_objects(table, partial)
     values = counts.scores()
-    if not truth.partial:
+    if not partial:
         variation = variation_of(table)
         values["adapted_rand_error"] = 1.0 - rand_of(table).f_score
         values["vi_split"], values["vi_merge"] = variation.split, variation.merge

@@ -16,8 +16,8 @@ WIDTH = 120
 LONGEST_NAME, LONGEST_WORD = 36, 8
 INTERVAL = ("95 % from", "95 % to")
 LEGEND = (
-    "mean: of the images; 95 %: its interval, by bootstrap over images; overall: objects of all "
-    "images counted alike, maps at one threshold for all"
+    "mean: of the images; overall: objects of all images counted alike, maps at one threshold for "
+    "all; 95 %: the interval of the number above, by bootstrap over images"
 )
 
 
@@ -72,20 +72,22 @@ def write_json(path: Path, summary: Mapping[str, Any]) -> None:
 
 
 def write_csv(path: Path, summary: Mapping[str, Any]) -> None:
-    """A row an image, then the mean, the ends of its interval, and overall; all measures.
+    """A row an image, then the mean, the ends of its interval, and overall with its own; all
+    measures.
 
-    ``row`` says which of these a row is: image, mean, interval_low, interval_high, overall. What
-    there is no number for is empty. Raises SaveError.
+    ``row`` says which of these a row is: image, mean, interval_low, interval_high, overall,
+    overall_interval_low, overall_interval_high. What there is no number for is empty. Raises
+    SaveError.
     """
     measures = list(summary["mean"])
-    intervals = summary["interval"]
-    ends = [{m: pair[k] for m, pair in intervals.items() if pair} for k in (0, 1)]
     rows: list[tuple[str, str, Mapping[str, Any]]] = [
         ("image", str(row["name"]), row) for row in summary["images"]
     ]
-    rows += [("mean", "", summary["mean"])]
-    rows += [("interval_low", "", ends[0]), ("interval_high", "", ends[1])]
-    rows += [("overall", "", summary["overall"])]
+    for kind, interval in (("mean", "interval"), ("overall", "overall_interval")):
+        rows.append((kind, "", summary[kind]))
+        for place, end in enumerate(("low", "high")):
+            ends = {m: pair[place] for m, pair in summary[interval].items() if pair}
+            rows.append((f"{interval}_{end}", "", ends))
     with replace_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["row", "name", *measures])
@@ -113,12 +115,14 @@ def _heading(name: str) -> list[str]:
 
 
 def _column(summary: Mapping[str, Any], name: str) -> list[str]:
-    interval, whole = summary["interval"][name], measure(name).whole
+    whole = measure(name).whole
     values = [row.get(name) for row in summary["images"]] + [summary["mean"][name]]
     if any(summary["interval"].values()):
-        values += interval or [None, None]
+        values += summary["interval"][name] or [None, None]
     if _has_overall(summary):
         values.append(summary["overall"].get(name))
+        if any(summary["overall_interval"].values()):
+            values += summary["overall_interval"].get(name) or [None, None]
     return [format_number(value, whole) for value in values]
 
 
@@ -127,7 +131,11 @@ def _ends(summary: Mapping[str, Any]) -> list[str]:
     ends = ["mean"]
     if any(summary["interval"].values()):
         ends += INTERVAL
-    return [*ends, "overall"] if _has_overall(summary) else ends
+    if _has_overall(summary):
+        ends.append("overall")
+        if any(summary["overall_interval"].values()):
+            ends += INTERVAL
+    return ends
 
 
 def _has_overall(summary: Mapping[str, Any]) -> bool:

@@ -32,6 +32,7 @@ class Truth:
     two of them touch. ``known_S``: what is not of the ignored value. ``numbered``: the labels are
     object ids. ``partial``: not every object was drawn; the background is then in ``known_S``, as
     it is none of the objects drawn, and ignored in ``classes_S``, as it may be others.
+    ``class_values``: the label value of each class, of classes.
     """
 
     classes_S: npt.NDArray[np.uint8]
@@ -41,6 +42,7 @@ class Truth:
     class_count: int = 2
     numbered: bool = False
     partial: bool = False
+    class_values: tuple[int, ...] = ()
 
     @property
     def valid(self) -> Bools:
@@ -77,6 +79,7 @@ def make_truth(labels_S: np.ndarray, meaning: LabelMeaning, name: str = "labels"
         meaning.class_count,
         numbered=meaning.kind == "instances",
         partial=meaning.unlabelled_ignored,
+        class_values=meaning.class_values if meaning.kind == "classes" else (),
     )
 
 
@@ -103,11 +106,12 @@ def find_truth(path: Path) -> list[Pair]:
         return [_alone(file) for file in files]
     try:
         return find_pairs(path)
-    except InputError:
+    except InputError as error:
         if is_zarr(path) and not (path / "labels").is_dir():
             return [_alone(path)]
         if not files:
-            raise
+            alone = "; or labels alone: a file, or a folder of label files"
+            raise InputError(f"{error}{alone * path.is_dir()}") from error
     return [_alone(file) for file in files]
 
 

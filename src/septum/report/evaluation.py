@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from septum.atomic_file import replace_file
-from septum.evaluation.choices import Scored
+from septum.evaluation.choices import Compared, Scored, class_numbers
 from septum.evaluation.contingency import contingency
 from septum.evaluation.measures import main_measures, measure
 from septum.evaluation.mistakes import find_mistakes
@@ -76,7 +76,7 @@ class Gallery:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.count = 0
+        self.count = self.large = 0
         self._worst: list[Entry] = []
 
     def watch(self, scored: Iterable[Scored]) -> Iterator[Scored]:
@@ -87,11 +87,14 @@ class Gallery:
 
     def add(self, item: Scored) -> None:
         """Draw an image, if it is among the worst so far."""
-        badness = _badness(item.scores.values)
         self.count += 1
+        if item.compared is None:
+            self.large += 1
+            return
+        badness = _badness(item.scores.values)
         if len(self._worst) == MOST and badness <= self._worst[0].badness:
             return
-        kind, panels, words = draw(item)
+        kind, panels, words = draw(item.compared, item.scores.values)
         entry = Entry(badness, -self.count, item.name, kind, words, panels)
         if len(self._worst) == MOST:
             heapq.heapreplace(self._worst, entry)
@@ -123,7 +126,7 @@ class Gallery:
             temporary.write_text(page, "utf-8")
 
 
-def draw(item: Scored) -> tuple[Kind, list[Panel], str]:
+def draw(item: Compared, values: Mapping[str, float]) -> tuple[Kind, list[Panel], str]:
     """The image, if it is known, and its errors drawn over it, with a line that counts them.
 
     Numbered objects by what became of each; a map or mask of two classes by its wrong pixels, with
@@ -145,7 +148,6 @@ def draw(item: Scored) -> tuple[Kind, list[Panel], str]:
         predicted_S, classes_S = _predicted(item), item.truth.classes_S
         drawn = _draw_pixels(picture, predicted_S, classes_S, view)
         kind, words = "classes", ""
-    values = item.scores.values
     numbers = (
         f"{name} {format_number(values[name], measure(name).whole)}"
         for name in main_measures(values)
@@ -154,7 +156,7 @@ def draw(item: Scored) -> tuple[Kind, list[Panel], str]:
     return kind, panels, words
 
 
-def _draw_objects(item: Scored, picture: Rgb, view: View) -> tuple[Kind, Rgb, str]:
+def _draw_objects(item: Compared, picture: Rgb, view: View) -> tuple[Kind, Rgb, str]:
     assert item.segments_S is not None
     truth = item.truth
     table_ = contingency(item.segments_S, truth.instances_S, truth.known_S)
@@ -167,7 +169,7 @@ def _draw_objects(item: Scored, picture: Rgb, view: View) -> tuple[Kind, Rgb, st
     return "partial" if truth.partial else "objects", drawn, mistakes.in_words()
 
 
-def _draw_borders(item: Scored, picture: Rgb, view: View) -> tuple[Kind, Rgb, str]:
+def _draw_borders(item: Compared, picture: Rgb, view: View) -> tuple[Kind, Rgb, str]:
     truth, mask_S = item.truth, _predicted(item) != 0
     drawn = _draw_pixels(picture, mask_S.astype(np.uint8), truth.classes_S, view)
     if mask_S.ndim != 2:
@@ -185,11 +187,11 @@ def _draw_pixels(picture: Rgb, predicted_S: np.ndarray, classes_S: np.ndarray, v
     return draw_errors(picture, predicted_YX, classes_YX)
 
 
-def _predicted(item: Scored) -> np.ndarray:
+def _predicted(item: Compared) -> np.ndarray:
     """The mask, or what the probabilities say: the likeliest class, an object above 0.5."""
     plane = item.plane
     if plane.mask is not None:
-        return np.asarray(plane.mask)
+        return np.asarray(class_numbers(plane, item.truth)[0])
     assert plane.probability is not None
     if item.truth.class_count == 2:
         return np.asarray(plane.probability[-1] > 0.5)
@@ -209,6 +211,9 @@ def _cards(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         value = summary["overall"].get(name, summary["mean"][name])
         pooled = several and name in summary["overall"]
         what = "Of all images together" if pooled else "Mean over images" if several else ""
+        interval = summary["overall_interval" if pooled else "interval"][name]
+        if interval:
+            what += " (95 %: {:.3f} to {:.3f})".format(*interval)
         words = f"{what}: {measure(name).definition}." if what else f"{measure(name).definition}."
         found.append((f"{value:.3f}", name, words))
     return found
@@ -218,8 +223,16 @@ def _pictures(gallery: Gallery, mean: Mapping[str, float]) -> str:
     ranking = next((name for name in RANKING if name in mean), "")
     entries = gallery.entries
     ranked = f"Worst first, by {ranking}" if ranking else "As they came"
-    if gallery.count > len(entries):
+    if not entries:
+        ranked = "Nothing is drawn"
+    elif gallery.count > len(entries):
         ranked += f"; of {gallery.count} images these {len(entries)}, the others are left out"
+    if gallery.large:
+        ranked += "; images larger than memory are not drawn"
+    elif entries and all(len(entry.panels) == 1 for entry in entries):
+        ranked += (
+            ". To see the images, too, give as TRUTH the folder that holds them with their labels"
+        )
     kinds = {entry.kind for entry in entries}
     legends = []
     if kinds & {"objects", "partial"}:
@@ -239,14 +252,21 @@ def _pictures(gallery: Gallery, mean: Mapping[str, float]) -> str:
 def _all_measures(summary: Mapping[str, Any]) -> str:
     rows = []
     for name, mean in summary["mean"].items():
-        low, high = summary["interval"][name] or (None, None)
         overall = summary["overall"].get(name)
-        numbers = [_shown(name, value) for value in (mean, low, high, overall)]
-        rows.append([name, *numbers, measure(name).definition])
-    head = ["measure", "mean", "95 % from", "95 % to", "overall", "what it is"]
+        rows.append(
+            [
+                name,
+                _shown(name, mean),
+                _range(name, summary["interval"][name]),
+                _shown(name, overall),
+                _range(name, summary["overall_interval"].get(name)),
+                measure(name).definition,
+            ]
+        )
+    head = ["measure", "mean", "95 % interval", "overall", "95 % interval", "what it is"]
     caption = (
-        "Mean over images, with its 95 % interval by bootstrap over images. Overall: the objects "
-        "of all images counted alike, maps at one threshold for all."
+        "Mean over images. Overall: the objects of all images counted alike, maps at one threshold "
+        "for all. Each with its 95 % interval by bootstrap over images."
     )
     return f'<div class="names">{table(head, rows, caption)}</div>'
 
@@ -257,6 +277,13 @@ def _images(summary: Mapping[str, Any]) -> str:
         [row["name"], *(_shown(name, row.get(name)) for name in names)] for row in summary["images"]
     ]
     return table(["image", *names], rows)
+
+
+def _range(name: str, interval: Sequence[float] | None) -> str:
+    """On one line, however narrow the page."""
+    if interval is None:
+        return "–"
+    return "\u00a0…\u00a0".join(format_number(end, measure(name).whole) for end in interval)
 
 
 def _shown(name: str, value: float | None) -> float | Decimal | None:

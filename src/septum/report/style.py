@@ -47,7 +47,7 @@ th, td { padding: .35rem .9rem; text-align: right; border-bottom: 1px solid var(
 th { font-weight: 600; vertical-align: bottom; background: var(--pale) }
 th.words, td.words { text-align: left }
 td.words { white-space: normal; min-width: 7rem; overflow-wrap: anywhere }
-.names td:first-child { white-space: nowrap }
+.names td:not(:last-child) { white-space: nowrap }
 dl { display: grid; grid-template-columns: minmax(7rem, auto) 1fr; gap: .25rem 1.2rem;
   margin: .8rem 0 }
 dt { color: var(--soft) } dd { margin: 0; overflow-wrap: anywhere }
