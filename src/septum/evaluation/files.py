@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from septum.annotation.labels import LabelMeaning, find_meaning
-from septum.annotation.pairs import find_names
+from septum.annotation.drawn_remarks import describe_drawn
+from septum.annotation.labels import LabelMeaning
+from septum.annotation.pairs import Pair, find_names, interpret
 from septum.annotation.stored_pairs import StoredAnnotated, open_pairs
 from septum.errors import AnnotationError, InputError
 from septum.evaluation.choices import Scored, score_plane
@@ -100,7 +101,7 @@ def compare(
     The Cell Tracking Challenge's label files are numbered objects; in its gold truth not every
     object need be drawn, unless `complete` says so. Raises InputError and AnnotationError.
     """
-    predictions, truths = find_predictions(prediction), find_truth(truth)
+    predictions, truths = find_predictions(prediction), find_truth(truth, labels)
     matches, left = match_predictions(predictions, truths)
     opened = [_open(match, dimensions) for match in matches]
     notes = []
@@ -113,10 +114,13 @@ def compare(
             )
         elif is_challenge(truths) and labels.kind == "auto":
             labels = labels.model_copy(update={"kind": "instances"})
-        meaning = _find_meaning([part for parts in opened for part in parts], labels, truth)
+        pairs = [match.truth for match in matches]
+        meaning = _find_meaning(pairs, [part for parts in opened for part in parts], labels, truth)
     else:
         meaning = labels
     notes.append(f"labels: {meaning.describe()}")
+    drawn = (part.labels.image for parts in opened for part in parts)
+    notes += [f"labels: {remark}" for remark in describe_drawn(drawn)]
     types = {part.labels.dtype for parts in opened for part in parts}
     notes += [f"labels are stored as {t}; all are whole" for t in types if t.kind == "f"]
     if left:
@@ -135,10 +139,12 @@ def _open(match: Match, dimensions: Dimensions) -> list[StoredAnnotated]:
     return open_pairs([match.truth], 2 if match.plane is not None else dimensions)
 
 
-def _find_meaning(parts: Sequence[StoredAnnotated], section: Labels, truth: Path) -> LabelMeaning:
+def _find_meaning(
+    pairs: Sequence[Pair], parts: Sequence[StoredAnnotated], section: Labels, truth: Path
+) -> LabelMeaning:
     """The labels are read a file at a time, and again when they are scored."""
     try:
-        return find_meaning(((part.name, part.read_labels()) for part in parts), section)
+        return interpret(pairs, ((part.name, part.read_labels()) for part in parts), section)
     except AnnotationError as error:
         message = str(error)
         if str(truth) not in message:  # it names an image, not the file that its labels are in

@@ -189,7 +189,7 @@ def _holds_ids(file: Path) -> bool:
     if len(values) <= 2 and set(values.tolist()) in _MASKS:
         return False
     if array.dtype.kind != "f" and len(values) > MANY_VALUES:
-        census = take_census([(file.name, array)], None, pieces=True)
+        census = take_census([(file.name, array)], (), pieces=True)
         if census.one_piece_share(census.totals.keys() - {0}) < 0.5:
             raise InputError(
                 f"{file}: {len(values)} values in scattered pieces are no numbered objects; is "

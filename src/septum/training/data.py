@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from septum.annotation.labels import LabelMeaning, find_meaning
-from septum.annotation.pairs import Annotated, find_pairs, load_pairs, split_validation
+from septum.annotation.drawn_remarks import describe_drawn
+from septum.annotation.interpretation import interpret
+from septum.annotation.labels import LabelMeaning
+from septum.annotation.pairs import Annotated, Pair, find_pairs, load_pairs, split_validation
 from septum.annotation.stored_pairs import StoredAnnotated, open_pairs
 from septum.images.intensity_range import IntensityRange, fit_intensity_range
 from septum.memory import available_memory
@@ -43,6 +45,8 @@ class Data:
     intensity: IntensityRange
     examined: Sequence[StoredWindow] = field(default=())
     """Where the images are left in their files: the windows of training images looked at."""
+    remarks: Sequence[str] = field(default=())
+    """What the user should know of how drawn objects became pixels."""
 
     @property
     def stored(self) -> bool:
@@ -78,22 +82,22 @@ def load_data(path: Path, recipe: Recipe, memory: int | None = None) -> Data:
     ready for training is left in its files, and read tile by tile.
     """
     dimensions = recipe.network.dimensions
-    pairs = find_pairs(path)
+    pairs = find_pairs(path, recipe.labels)
     stored = open_pairs(pairs, dimensions)
     names = [item.name for item in stored]
     train_indices, validation_indices = split_validation(names, recipe.validation)
     if memory is None:
         memory = memory_for_images()
     if sum(_prepared_bytes(item) for item in stored) > memory:
-        return _left_in_files(path, recipe, stored, train_indices, validation_indices)
+        return _left_in_files(path, recipe, pairs, stored, train_indices, validation_indices)
 
     annotated = load_pairs(pairs, dimensions)
-    meaning = find_meaning(((item.name, item.labels_S) for item in annotated), recipe.labels)
+    meaning = interpret(pairs, ((item.name, item.labels_S) for item in annotated), recipe.labels)
     training = [annotated[index] for index in train_indices]
     intensity = fit_intensity_range((item.image_CS for item in training), recipe.intensity)
-    return Data(
-        path, training, [annotated[index] for index in validation_indices], meaning, intensity
-    )
+    validation = [annotated[index] for index in validation_indices]
+    remarks = describe_drawn(item.labels.image for item in stored)
+    return Data(path, training, validation, meaning, intensity, remarks=remarks)
 
 
 def memory_for_images(processes: int = 1) -> int:
@@ -109,6 +113,7 @@ def _prepared_bytes(item: StoredAnnotated) -> int:
 def _left_in_files(
     path: Path,
     recipe: Recipe,
+    pairs: Sequence[Pair],
     stored: Sequence[StoredAnnotated],
     train_indices: Sequence[int],
     validation_indices: Sequence[int],
@@ -131,9 +136,10 @@ def _left_in_files(
     everything = [*training, *held]
     few = sum(math.prod(item.extents) for item in everything) <= MOST_COUNTED
     counted = everything if few else [*examined, *also]
-    meaning = find_meaning(((item.name, item.labels_S) for item in counted), recipe.labels)
+    meaning = interpret(pairs, ((item.name, item.labels_S) for item in counted), recipe.labels)
     intensity = fit_intensity_range((item.image_CS for item in examined), recipe.intensity)
-    return Data(path, training, validation, meaning, intensity, examined)
+    remarks = describe_drawn(item.labels.image for item in stored)
+    return Data(path, training, validation, meaning, intensity, examined, remarks)
 
 
 def _fingerprint(items: Sequence[Item]) -> str:

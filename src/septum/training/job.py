@@ -103,6 +103,7 @@ class Job:
             f"({', '.join(item.name for item in self.data.validation[:4])}"
             f"{', …' if len(self.data.validation) > 4 else ''})",
             f"labels: {self.data.meaning.describe()}",
+            *(f"labels: {remark}" for remark in self.data.remarks),
             *(["the images do not fit into memory: they are read tile by tile"] * self.data.stored),
             f"recipe {self.recipe.name}: {parameters:,} parameters, {self.steps} steps, "
             f"{str(self.dtype).removeprefix('torch.')} on {self.device}; {begin}",

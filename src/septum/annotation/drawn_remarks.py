@@ -1,0 +1,79 @@
+"""What a user should know of how drawn objects became pixels."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from septum.annotation.drawn_labels import DrawnRegions, masks_within, read_shapes
+from septum.annotation.meaning import DRAWN_IGNORED
+from septum.annotation.shapes import Shape, intersect
+from septum.images.stored import StoredImage
+
+SIDE = 4096
+"""Of the windows in which objects are counted."""
+
+REMARKS = {
+    "shared": "pixels are of several objects: they go to the smallest",
+    "covered": "objects are wholly covered by smaller ones and lost (drawn twice?)",
+    "empty": "objects hold no pixel's centre and are lost",
+    "double": "pixels, where an outline crosses itself, are inside: other programs leave them out",
+    "other": "objects are of classes that labels.classes does not name: left out",
+}
+
+
+def describe_drawn(labels: Iterable[StoredImage]) -> list[str]:
+    """Lines on drawn objects that overlap, are lost, cross themselves or are left out; or none.
+
+    Label images and masks of classes have nothing to be said. What is read is what `open_labels`
+    reads; every object is painted once more.
+    """
+    drawn = {id(item.regions): item.regions for item in labels}.values()
+    found = [(item.path, _count(item)) for item in drawn if isinstance(item, DrawnRegions)]
+    lines = []
+    for key, words in REMARKS.items():
+        files: dict[Path, int] = {path: counts[key] for path, counts in found if counts[key]}
+        if files:
+            more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+            lines.append(f"{sum(files.values())} {words} ({next(iter(files))}{more})")
+    return lines
+
+
+def _count(regions: DrawnRegions) -> Counter[str]:
+    drawing, counts = regions.drawing, Counter[str]()
+    for plane in regions.planes:
+        shapes = [shape for value, shape in plane if value != DRAWN_IGNORED]
+        _count_plane(shapes, regions.frame.extents, drawing.kind == "instances", counts)
+    if drawing.kind == "classes":
+        names = {name for name, _ in drawing.values}
+        shapes = read_shapes(drawing, regions.frame.extents)
+        counts["other"] = sum(not shape.ignored and shape.name not in names for shape in shapes)
+    return counts
+
+
+def _count_plane(
+    shapes: Sequence[Shape], extents: tuple[int, int], objects: bool, counts: Counter[str]
+) -> None:
+    numbered = list(enumerate(shapes, start=1))
+    filled, visible = set[int](), set[int]()
+    height, width = extents
+    for top, left in itertools.product(range(0, height, SIDE), range(0, width, SIDE)):
+        window = top, left, min(top + SIDE, height), min(left + SIDE, width)
+        topmost_YX = np.zeros((window[2] - top, window[3] - left), np.int32)
+        shared_YX = np.zeros(topmost_YX.shape, bool)
+        for number, shape, inside, mask_YX in masks_within(numbered, window):
+            shared_YX[inside] |= mask_YX & (topmost_YX[inside] != 0)
+            topmost_YX[inside][mask_YX] = number
+            if mask_YX.any():
+                filled.add(number)
+            touched = intersect(shape.bounds, window)
+            assert touched is not None
+            counts["double"] += shape.doubly_wound(touched)
+        counts["shared"] += int(shared_YX.sum()) if objects else 0
+        visible.update(np.unique(topmost_YX).tolist())
+    counts["covered"] += len(filled - visible) if objects else 0
+    counts["empty"] += len(shapes) - len(filled)
