@@ -18,11 +18,11 @@ SIDE = 4096
 """Of the windows in which objects are counted."""
 
 REMARKS = {
-    "shared": "pixels are of several objects: they go to the smallest",
-    "covered": "objects are wholly covered by smaller ones and lost (drawn twice?)",
-    "empty": "objects hold no pixel's centre and are lost",
-    "double": "pixels, where an outline crosses itself, are inside: other programs leave them out",
-    "other": "objects are of classes that labels.classes does not name: left out",
+    "shared": "pixels of several objects, given to the smallest",
+    "covered": "objects wholly covered by smaller ones (drawn twice?), lost",
+    "empty": "objects that hold no pixel's centre, lost",
+    "double": "pixels where an outline crosses itself, taken for inside, as not all programs do",
+    "other": "objects of classes that labels.classes does not name, left out",
 }
 
 
@@ -39,7 +39,7 @@ def describe_drawn(labels: Iterable[StoredImage]) -> list[str]:
         files: dict[Path, int] = {path: counts[key] for path, counts in found if counts[key]}
         if files:
             more = f" and {len(files) - 1} more" if len(files) > 1 else ""
-            lines.append(f"{sum(files.values())} {words} ({next(iter(files))}{more})")
+            lines.append(f"{words}: {sum(files.values())} ({next(iter(files))}{more})")
     return lines
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from septum.annotation.coco import open_coco
 from septum.annotation.matching import (
+    has_letter,
     image_key,
     in_order,
     is_label_name,
@@ -252,7 +253,7 @@ def _refuse_pickles(folders: Sequence[Path]) -> None:
 
 
 def _continues(file: Path, files: Sequence[Path]) -> bool:
-    return any(
-        other is not file and re.match(re.escape(stem(other)) + "[-_. ]", stem(file), re.I)
-        for other in files
-    )
+    """Whether a file's name is another's and a word."""
+    name = stem(file).casefold()
+    begun = (len(stem(other)) for other in files if name.startswith(stem(other).casefold()))
+    return any(name[end : end + 1] in tuple("-_. ") and has_letter(name[end:]) for end in begun)

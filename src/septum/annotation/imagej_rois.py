@@ -56,7 +56,8 @@ def read_rois(path: Path) -> list[Shape]:
 def _read_roi(path: Path, title: str, content: bytes) -> Shape:
     import roifile
 
-    what = f"{path}: ROI '{title}'"
+    name, title = _class_of(title), f"ROI '{title}'"
+    what = f"{path}: {title}"
     try:
         roi: Any = roifile.ImagejRoi.frombytes(content)
         lines = _lines(roi)
@@ -89,7 +90,7 @@ def _read_roi(path: Path, title: str, content: bytes) -> Shape:
         if not (width > 0 and height > 0):
             raise AnnotationError(f"{what} is empty; delete it")
         pixels_YX, corner = ellipse(left, top, width, height)
-        return Stencil(title, pixels_YX, corner, _class_of(title), place)
+        return Stencil(title, pixels_YX, corner, name, place)
     if kind == "rect" and not roi.composite:
         right, bottom = left + width, top + height
         lines = [np.array([[left, top], [right, top], [right, bottom], [left, bottom]])]
@@ -98,7 +99,7 @@ def _read_roi(path: Path, title: str, content: bytes) -> Shape:
     if not found or len(found) < len(checked):
         raise AnnotationError(f"{what} has fewer than three corners; delete it")
     # A composite ROI is a path whose holes are told by nothing but lying within.
-    return Outline(title, (found,), _class_of(title), place, alternating=len(found) > 1)
+    return Outline(title, (found,), name, place, alternating=len(found) > 1)
 
 
 def _class_of(title: str) -> str:

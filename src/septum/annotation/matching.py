@@ -12,6 +12,7 @@ from septum.errors import AnnotationError
 from septum.images.files import SUFFIXES, natural_key
 
 _LABEL_WORDS = "masks?|labels?|seg|segmentation|annotations?|gt|cp_masks?|rois?|roiset"
+_LABEL_WORD = re.compile(_LABEL_WORDS, re.I)
 _LABEL_ENDING = re.compile(rf"[-_. ]({_LABEL_WORDS})$", re.I)
 _LABEL_BEGINNING = re.compile(rf"^({_LABEL_WORDS})[-_. ](?=.)", re.I)
 _IMAGE_ENDING = re.compile(r"[-_. ](images?|img|volume|raw)$", re.I)
@@ -45,6 +46,11 @@ def is_label_name(path: Path) -> bool:
     return bool(_LABEL_ENDING.search(stem(path)) or _LABEL_BEGINNING.search(stem(path)))
 
 
+def has_letter(word: str) -> bool:
+    """Whether a part of a name is more than a number."""
+    return bool(re.search("[^\\W\\d_]", word))
+
+
 def match_names(images: Sequence[Path], labels: Sequence[Path]) -> dict[Path, Path]:
     """The labels of each image; every file of both is in one pair.
 
@@ -74,7 +80,8 @@ def match_classes(images: Sequence[Path], labels: Sequence[Path]) -> dict[Path, 
     spelling: dict[str, str] = {}
     for file in labels:
         image, word = _longest(stem(file), by_stem)
-        if image is None or not re.search("[^\\W\\d]", word):
+        word = _LABEL_ENDING.sub("", word)
+        if image is None or not has_letter(word) or _LABEL_WORD.fullmatch(word):
             return {}
         name = spelling.setdefault(word.casefold(), word)
         if name in found[image]:
