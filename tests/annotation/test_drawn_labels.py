@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -280,28 +279,3 @@ def test_a_mask_of_an_object_is_of_its_images_size_and_of_two_values(tmp_path: P
     write_image(tmp_path / "labels/a/3.png", Image(smooth, "YX"))
     with pytest.raises(AnnotationError, match=r"3\.png: .*more than 0 and one other .*threshold"):
         labels_of(tmp_path)
-
-
-DATA = Path(os.environ.get("SEPTUM_DATA", Path(__file__).parents[3] / "shared/data")).resolve()
-
-
-@pytest.mark.skipif(not DATA.is_dir(), reason=f"no real data in {DATA} (set SEPTUM_DATA)")
-def test_real_nuclei_as_one_file_an_object_are_what_they_were(tmp_path: Path) -> None:
-    """DSB 2018's original layout, made again of the instance labels; none of them overlap."""
-    pairs = find_pairs(DATA / "dsb2018/fluorescence")[:3]
-    loaded = load_pairs(pairs)
-    for part in loaded:
-        folder = tmp_path / part.name
-        (folder / "images").mkdir(parents=True)
-        (folder / "masks").mkdir()
-        (folder / "images" / part.image_path.name).symlink_to(part.image_path)
-        for number in np.unique(part.labels_S[part.labels_S > 0]).tolist():
-            mask = np.where(part.labels_S == number, 255, 0).astype(np.uint8)
-            write_image(folder / f"masks/{number:05d}.png", Image(mask, "YX"))
-    found = find_pairs(tmp_path)
-    again = load_pairs(found)
-    assert [part.name for part in again] == [part.name for part in loaded]
-    for first, second in zip(loaded, again, strict=True):
-        rank = np.unique(first.labels_S, return_inverse=True)[1].reshape(first.labels_S.shape)
-        np.testing.assert_array_equal(second.labels_S, rank)
-    assert describe_drawn(part.labels.image for part in open_pairs(found)) == []

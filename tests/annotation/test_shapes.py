@@ -90,10 +90,10 @@ def test_two_outlines_with_a_common_edge_share_no_pixel_and_leave_none_out(
 def test_a_line_that_winds_twice_is_inside_and_counted() -> None:
     square = [(1, 1), (6, 1), (6, 6), (1, 6)]
     twice = Outline("a", ((np.array([*square, (1, 1), (3, 1), (3, 3), (1, 3)], float),),))
-    assert twice.mask(WHOLE).sum() == 25
-    assert twice.doubly_wound(WHOLE) == 4
+    mask, doubt = twice.mask_and_doubt(WHOLE)
+    assert (mask.sum(), doubt) == (25, 4)
     bow = Outline("a", ((np.array([(0, 0), (6, 6), (6, 0), (0, 6)], float),),))
-    assert bow.doubly_wound(WHOLE) == 0
+    assert bow.mask_and_doubt(WHOLE)[1] == 0
 
 
 def test_an_ellipse_holds_the_centres_within_it() -> None:

@@ -33,11 +33,8 @@ from septum.errors import AnnotationError
 from septum.images.stored import Box, StoredImage, load_image, open_image
 from septum.images.tiff import RGB
 
-KEPT = 16
+KEPT = 64
 """The shapes of so many images are kept."""
-
-Painted = tuple[int, Shape]
-"""A label value, and what has it."""
 
 
 def open_labels(pair: Pair, image: StoredImage, in_memory: bool = False) -> StoredImage:
@@ -71,10 +68,16 @@ def open_labels(pair: Pair, image: StoredImage, in_memory: bool = False) -> Stor
 
 def read_shapes(drawing: Drawing, extents: tuple[int, ...] | None = None) -> list[Shape]:
     """What was drawn on one image of ``extents`` (Y, X), if known. Raises AnnotationError."""
+    if drawing.format in ("ImageJ", "GeoJSON"):
+        extents = None  # which they do not tell
+    plain = Drawing(drawing.format, drawing.files, drawing.key)
+    return _read_shapes(plain, extents, _states(drawing))
+
+
+def _states(drawing: Drawing) -> tuple[tuple[int, int], ...]:
+    """When the files were changed, and their sizes: what is kept of others is not used."""
     try:
-        states = tuple((file.stat().st_mtime_ns, file.stat().st_size) for file in drawing.files)
-        plain = Drawing(drawing.format, drawing.files, drawing.key)
-        return _read_shapes(plain, extents, states)
+        return tuple((file.stat().st_mtime_ns, file.stat().st_size) for file in drawing.files)
     except OSError as error:
         raise AnnotationError(f"{error.filename}: cannot be read: {error.strerror}") from error
 
@@ -109,11 +112,6 @@ class Frame:
         channels = 1 if image.channel_names == RGB else image.channels
         return cls(stack, sides.get("Z", 1), channels, (sides["Y"], sides["X"]))
 
-    @property
-    def window(self) -> Window:
-        """All of a plane."""
-        return 0, 0, *self.extents
-
     def plane(self, shape: Shape, what: str) -> int:
         """The plane that a shape was drawn on, over T and Z. Raises AnnotationError."""
         planes, inside = math.prod(self.stack), True
@@ -137,6 +135,29 @@ class Frame:
         return plane
 
 
+@dataclass(frozen=True, eq=False)
+class Layers:
+    """What lies on one plane, from the lowest to the topmost: label values and shapes."""
+
+    values: list[int]
+    shapes: list[Shape]
+
+    @functools.cached_property
+    def bounds(self) -> npt.NDArray[np.int64]:
+        """Windows of the shapes, of shape (shapes, 4)."""
+        return np.array([shape.bounds for shape in self.shapes], np.int64).reshape(-1, 4)
+
+    def touching(self, window: Window) -> Iterator[tuple[int, Window, tuple[slice, slice]]]:
+        """Index of each shape that touches ``window``, what they share, and where that is in it."""
+        first = np.maximum(self.bounds[:, :2], window[:2])
+        last = np.minimum(self.bounds[:, 2:], window[2:])
+        for index in np.flatnonzero((first < last).all(axis=1)).tolist():
+            (top, left), (bottom, right) = first[index].tolist(), last[index].tolist()
+            rows = slice(top - window[0], bottom - window[0])
+            columns = slice(left - window[1], right - window[1])
+            yield index, (top, left, bottom, right), (rows, columns)
+
+
 @dataclass(frozen=True)
 class DrawnRegions:
     """Label values of what was drawn, computed for the region that is read."""
@@ -146,28 +167,9 @@ class DrawnRegions:
     path: Path
 
     @property
-    def planes(self) -> list[list[Painted]]:
-        """What is on each plane, from the lowest to the topmost. Raises AnnotationError."""
-        drawing, frame = self.drawing, self.frame
-        values = dict(drawing.values)
-        planes: list[list[Painted]] = [[] for _ in range(math.prod(frame.stack))]
-        found = read_shapes(drawing, frame.extents)
-        self._refuse_outside([shape for shape in found if _is_outside(shape, frame.window)])
-        for number, shape in enumerate(found, start=1):
-            value = values.get(shape.name) if drawing.kind == "classes" else number
-            if shape.ignored:
-                value = DRAWN_IGNORED
-            if value is not None:
-                index = frame.plane(shape, f"{self.path}: {shape.title}")
-                planes[index].append((value, shape))
-        ranks = {value: rank for rank, (_, value) in enumerate(drawing.values)}
-        for plane in planes:
-            plane.reverse()  # of equals the first is topmost; sorting keeps their order
-            if drawing.kind == "classes":
-                plane.sort(key=lambda item: ranks.get(item[0], -1))
-            else:
-                plane.sort(key=lambda item: (item[0] != DRAWN_IGNORED, -item[1].area))
-        return planes
+    def planes(self) -> list[Layers]:
+        """What is on each plane. Raises AnnotationError."""
+        return _lay(self.drawing, self.frame, self.path, _states(self.drawing))
 
     def read(self, box: Box) -> npt.NDArray[np.int32]:
         """Label values within ``box``, of the axes of the image but C. Raises AnnotationError."""
@@ -181,12 +183,14 @@ class DrawnRegions:
             flat[number] = self._paint(planes[plane], window)
         return labels
 
-    def _paint(self, shapes: Sequence[Painted], window: Window) -> npt.NDArray[np.int32]:
+    def _paint(self, layers: Layers, window: Window) -> npt.NDArray[np.int32]:
         labels_YX = np.zeros((window[2] - window[0], window[3] - window[1]), np.int32)
         # Of classes 0 may be drawn, too: what was drawn already is marked apart.
         exclusive = self.drawing.kind == "classes" and not self.drawing.ordered
         drawn_YX = np.full(labels_YX.shape, DRAWN_IGNORED, np.int32) if exclusive else None
-        for value, shape, inside, mask_YX in masks_within(shapes, window):
+        for index, shared, inside in layers.touching(window):
+            value, shape = layers.values[index], layers.shapes[index]
+            mask_YX = shape.mask(shared)
             if drawn_YX is not None and value != DRAWN_IGNORED:
                 before = drawn_YX[inside][mask_YX]
                 both = before[(before != DRAWN_IGNORED) & (before != value)]
@@ -198,30 +202,44 @@ class DrawnRegions:
             labels_YX[inside][mask_YX] = value
         return labels_YX
 
-    def _refuse_outside(self, shapes: Sequence[Shape]) -> None:
-        if shapes:
-            height, width = self.frame.extents
-            top, left, bottom, right = shapes[0].bounds
-            more = f", and so do {len(shapes) - 1} more" if len(shapes) > 1 else ""
-            raise AnnotationError(
-                f"{self.path}: {shapes[0].title} (x {left} to {right}, y {top} to {bottom}) lies "
-                f"outside its image of {height} × {width} pixels (height × width){more}; is it of "
-                "another image, or not in pixels? Delete it, or export it in pixels"
-            )
+
+@functools.lru_cache(KEPT)
+def _lay(
+    drawing: Drawing, frame: Frame, path: Path, _states: tuple[tuple[int, int], ...]
+) -> list[Layers]:
+    values = dict(drawing.values)
+    planes: list[list[tuple[int, Shape]]] = [[] for _ in range(math.prod(frame.stack))]
+    found = read_shapes(drawing, frame.extents)
+    _refuse_outside([shape for shape in found if _is_outside(shape, frame)], frame, path)
+    for number, shape in enumerate(found, start=1):
+        value = values.get(shape.name) if drawing.kind == "classes" else number
+        if shape.ignored:
+            value = DRAWN_IGNORED
+        if value is not None:
+            planes[frame.plane(shape, f"{path}: {shape.title}")].append((value, shape))
+    ranks = {value: rank for rank, (_, value) in enumerate(drawing.values)}
+    for plane in planes:
+        plane.reverse()  # of equals the first is topmost; sorting keeps their order
+        if drawing.kind == "classes":
+            plane.sort(key=lambda item: ranks.get(item[0], -1))
+        else:
+            plane.sort(key=lambda item: (item[0] != DRAWN_IGNORED, -item[1].area))
+    return [Layers([value for value, _ in p], [shape for _, shape in p]) for p in planes]
 
 
-def masks_within(
-    shapes: Sequence[Painted], window: Window
-) -> Iterator[tuple[int, Shape, tuple[slice, slice], npt.NDArray[np.bool_]]]:
-    """Value, shape, its part of ``window`` and its mask there, for those that touch it."""
-    for value, shape in shapes:
-        shared = intersect(shape.bounds, window)
-        if shared is not None:
-            rows = slice(shared[0] - window[0], shared[2] - window[0])
-            columns = slice(shared[1] - window[1], shared[3] - window[1])
-            yield value, shape, (rows, columns), shape.mask(shared)
+def _refuse_outside(shapes: Sequence[Shape], frame: Frame, path: Path) -> None:
+    if shapes:
+        height, width = frame.extents
+        top, left, bottom, right = shapes[0].bounds
+        more = f", and so do {len(shapes) - 1} more" if len(shapes) > 1 else ""
+        raise AnnotationError(
+            f"{path}: {shapes[0].title} (x {left} to {right}, y {top} to {bottom}) lies outside "
+            f"its image of {height} × {width} pixels (height × width){more}; is it of another "
+            "image, or not in pixels? Delete it, or export it in pixels"
+        )
 
 
-def _is_outside(shape: Shape, window: Window) -> bool:
+def _is_outside(shape: Shape, frame: Frame) -> bool:
     top, left, bottom, right = shape.bounds
-    return top < bottom and left < right and intersect(shape.bounds, window) is None
+    seen = intersect(shape.bounds, (0, 0, *frame.extents)) is not None
+    return top < bottom and left < right and not seen

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-from septum.annotation.drawn_labels import DrawnRegions, masks_within, read_shapes
+from septum.annotation.drawn_labels import DrawnRegions, Layers, read_shapes
 from septum.annotation.meaning import DRAWN_IGNORED
-from septum.annotation.shapes import Shape, intersect
 from septum.images.stored import StoredImage
 
 SIDE = 4096
@@ -45,9 +44,8 @@ def describe_drawn(labels: Iterable[StoredImage]) -> list[str]:
 
 def _count(regions: DrawnRegions) -> Counter[str]:
     drawing, counts = regions.drawing, Counter[str]()
-    for plane in regions.planes:
-        shapes = [shape for value, shape in plane if value != DRAWN_IGNORED]
-        _count_plane(shapes, regions.frame.extents, drawing.kind == "instances", counts)
+    for layers in regions.planes:
+        _count_plane(layers, regions.frame.extents, drawing.kind == "instances", counts)
     if drawing.kind == "classes":
         names = {name for name, _ in drawing.values}
         shapes = read_shapes(drawing, regions.frame.extents)
@@ -56,24 +54,26 @@ def _count(regions: DrawnRegions) -> Counter[str]:
 
 
 def _count_plane(
-    shapes: Sequence[Shape], extents: tuple[int, int], objects: bool, counts: Counter[str]
+    layers: Layers, extents: tuple[int, int], objects: bool, counts: Counter[str]
 ) -> None:
-    numbered = list(enumerate(shapes, start=1))
+    drawn = {i for i, value in enumerate(layers.values) if value != DRAWN_IGNORED}
     filled, visible = set[int](), set[int]()
     height, width = extents
     for top, left in itertools.product(range(0, height, SIDE), range(0, width, SIDE)):
         window = top, left, min(top + SIDE, height), min(left + SIDE, width)
-        topmost_YX = np.zeros((window[2] - top, window[3] - left), np.int32)
+        topmost_YX = np.full((window[2] - top, window[3] - left), -1, np.int32)
         shared_YX = np.zeros(topmost_YX.shape, bool)
-        for number, shape, inside, mask_YX in masks_within(numbered, window):
-            shared_YX[inside] |= mask_YX & (topmost_YX[inside] != 0)
-            topmost_YX[inside][mask_YX] = number
+        for index, part, inside in layers.touching(window):
+            if index not in drawn:
+                continue
+            mask_YX, doubt = layers.shapes[index].mask_and_doubt(part)
+            shared_YX[inside] |= mask_YX & (topmost_YX[inside] >= 0)
+            topmost_YX[inside][mask_YX] = index
             if mask_YX.any():
-                filled.add(number)
-            touched = intersect(shape.bounds, window)
-            assert touched is not None
-            counts["double"] += shape.doubly_wound(touched)
-        counts["shared"] += int(shared_YX.sum()) if objects else 0
-        visible.update(np.unique(topmost_YX).tolist())
+                filled.add(index)
+            counts["double"] += doubt
+        if objects:
+            counts["shared"] += int(shared_YX.sum())
+            visible.update(np.unique(topmost_YX).tolist())
     counts["covered"] += len(filled - visible) if objects else 0
-    counts["empty"] += len(shapes) - len(filled)
+    counts["empty"] += len(drawn) - len(filled)

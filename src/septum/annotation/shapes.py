@@ -60,24 +60,23 @@ class Outline:
 
     def mask(self, window: Window) -> npt.NDArray[np.bool_]:
         """Which pixels of ``window`` (Y, X) are in the object."""
-        top, left, bottom, right = window
-        mask_YX = np.zeros((bottom - top, right - left), bool)
-        if self.alternating:
-            lines = [line for part in self.parts for line in part]
-            return np.asarray(sum(windings(line, window) for line in lines) % 2 == 1)
-        for outer, *holes in self.parts:
-            part_YX = windings(outer, window) != 0
-            for hole in holes:
-                part_YX &= windings(hole, window) == 0
-            mask_YX |= part_YX
-        return mask_YX
+        return self.mask_and_doubt(window)[0]
 
-    def doubly_wound(self, window: Window) -> int:
-        """Pixels of ``window`` that a line winds around twice: other programs leave them out."""
+    def mask_and_doubt(self, window: Window) -> tuple[npt.NDArray[np.bool_], int]:
+        """The mask, and how many pixels a line winds around twice: are these inside, or not?"""
+        wound = [[windings(line, window) for line in part] for part in self.parts]
         if self.alternating:
-            return 0
-        lines = [line for part in self.parts for line in part]
-        return sum(int((np.abs(windings(line, window)) > 1).sum()) for line in lines)
+            lines = [line_YX for part in wound for line_YX in part]
+            return np.asarray(np.sum(lines, axis=0) % 2 == 1), 0
+        mask_YX = np.zeros((window[2] - window[0], window[3] - window[1]), bool)
+        doubt = 0
+        for outer_YX, *holes in wound:
+            part_YX = outer_YX != 0
+            for hole_YX in holes:
+                part_YX &= hole_YX == 0
+            mask_YX |= part_YX
+            doubt += sum(int((np.abs(line_YX) > 1).sum()) for line_YX in (outer_YX, *holes))
+        return mask_YX, doubt
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,9 +113,9 @@ class Stencil:
             mask_YX[_within(shared, window)] = self.pixels_YX[_within(shared, self.bounds)]
         return mask_YX
 
-    def doubly_wound(self, window: Window) -> int:
-        """None: pixels are what they are."""
-        return 0
+    def mask_and_doubt(self, window: Window) -> tuple[npt.NDArray[np.bool_], int]:
+        """The mask, and no pixel of which it is unknown whether it is inside."""
+        return self.mask(window), 0
 
 
 Shape = Outline | Stencil
