@@ -238,6 +238,14 @@ def test_rois_lie_on_the_planes_of_a_stack(tmp_path: Path) -> None:
     np.testing.assert_array_equal(stored.read_labels(box), volumes[1].labels_S[box])
 
 
+def test_pages_are_counted_over_channels_first(tmp_path: Path) -> None:
+    pixels = np.zeros((2, 3, *SHAPE), np.uint8)
+    write_image(tmp_path / "a.tif", Image(pixels, "CZYX"))
+    write_rois(tmp_path / "a.zip", {"x": box_roi(2, 1, 3, 3, position=4)})  # of 6 pages
+    planes = load_pairs(find_pairs(tmp_path))
+    assert [part.name for part in planes if part.labels_S.any()] == ["a[01]"]
+
+
 @pytest.mark.parametrize(
     ("roi", "words"),
     [
