@@ -208,6 +208,7 @@ def test_what_is_ignored_lies_below_objects(tmp_path: Path) -> None:
         feature(square(2, 1, 9), name="Ignore*"),
         feature(square(4, 3, 2)),
         feature(square(20, 3, 2)),
+        feature(square(5, 4, 1), name="Ignore*"),
     )
     labels = labels_of(tmp_path)
     assert [(labels == value).sum() for value in (-1, 2, 3)] == [77, 4, 4]
