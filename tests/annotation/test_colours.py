@@ -142,6 +142,18 @@ def test_a_thin_class_between_two_others_is_a_class() -> None:
     assert found.class_values == tuple(range(11))
 
 
+def test_small_blobs_and_lines_of_other_colours_are_no_smoothed_edges() -> None:
+    drawn = np.zeros((200, 200), np.int32)
+    drawn[50:150, 50:150] = 255
+    blobs, lines = drawn.copy(), np.where(drawn, parse_colour("#ff0000"), 0)
+    for number, (value, colour) in enumerate(((60, "#60ff00"), (120, "#80ff00"), (180, "#a0ff00"))):
+        blobs[160:175, 50 * number : 50 * number + 15] = value
+        lines[160 + 9 * number, 5:195] = parse_colour(colour)
+    for labels in (blobs, lines):
+        found = find_meaning([("a", labels), ("b", labels)], Labels(kind="classes"))
+        assert found.class_values == tuple(np.unique(labels).tolist())
+
+
 def indices(path: Path, value: int, palette: list[int], suffix: str = "png") -> None:
     drawn = np.zeros((40, 50), np.uint8)
     drawn[5:20, 5:20], drawn[25:35, 30:45] = value, 3
