@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from septum.annotation.labels import LabelMeaning, describe_meaning, find_meaning
-from septum.annotation.pairs import find_names
+from septum.annotation.drawn_remarks import describe_drawn
+from septum.annotation.interpretation import describe_meaning
+from septum.annotation.labels import LabelMeaning
+from septum.annotation.pairs import Pair, find_names, interpret
 from septum.annotation.stored_pairs import StoredAnnotated, open_pairs
 from septum.errors import AnnotationError, InputError
 from septum.evaluation.by_block import score_by_block
@@ -104,7 +106,7 @@ def compare(
     The Cell Tracking Challenge's label files are numbered objects; in its gold truth not every
     object need be drawn, unless `complete` says so. Raises InputError and AnnotationError.
     """
-    predictions, truths = find_predictions(prediction), find_truth(truth)
+    predictions, truths = find_predictions(prediction), find_truth(truth, labels)
     matches, left = match_predictions(predictions, truths)
     opened = [_open(match, dimensions) for match in matches]
     notes = []
@@ -117,19 +119,23 @@ def compare(
             )
         elif is_challenge(truths) and labels.kind == "auto":
             labels = labels.model_copy(update={"kind": "instances"})
+        pairs = [match.truth for match in matches]
         parts = [part for each in opened for part in each]
-        meaning = _find_meaning(parts, labels, truth)
-        if labels.kind == "auto" and meaning.class_count > 2 and are_numbered_only(predictions):
+        meaning = _find_meaning(pairs, parts, labels, truth)
+        guessed = labels.kind == "auto" and not meaning.class_names
+        if guessed and meaning.class_count > 2 and are_numbered_only(predictions):
             labels = labels.model_copy(update={"kind": "instances"})
-            meaning = _find_meaning(parts, labels, truth)
+            meaning = _find_meaning(pairs, parts, labels, truth)
             notes.append(
                 "labels: taken for numbers of objects, as the predictions number objects of one "
                 "class; if they are classes: --set labels.kind=classes"
             )
-        notes.append(f"labels: {describe_meaning(meaning, labels)}")
+        notes.append(f"labels: {describe_meaning(meaning, labels, pairs)}")
     else:
         meaning = labels
         notes.append(f"labels: {meaning.describe()}")
+    drawn = (part.labels.image for each in opened for part in each)
+    notes += [f"labels: {remark}" for remark in describe_drawn(drawn)]
     types = {part.labels.dtype for parts in opened for part in parts}
     notes += [f"labels are stored as {t}; all are whole" for t in types if t.kind == "f"]
     if left:
@@ -148,12 +154,13 @@ def _open(match: Match, dimensions: Dimensions) -> list[StoredAnnotated]:
     return open_pairs([match.truth], 2 if match.plane is not None else dimensions)
 
 
-def _find_meaning(parts: Sequence[StoredAnnotated], section: Labels, truth: Path) -> LabelMeaning:
+def _find_meaning(
+    pairs: Sequence[Pair], parts: Sequence[StoredAnnotated], section: Labels, truth: Path
+) -> LabelMeaning:
     """The labels are read a file at a time, and again when they are scored."""
     try:
-        return find_meaning(
-            ((part.name, read_blocks(part.read_labels, part.extents)) for part in parts), section
-        )
+        blocks = ((part.name, read_blocks(part.read_labels, part.extents)) for part in parts)
+        return interpret(pairs, blocks, section)
     except AnnotationError as error:
         message = str(error)
         if str(truth) not in message:  # it names an image, not the file that its labels are in

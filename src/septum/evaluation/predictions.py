@@ -211,7 +211,7 @@ def _holds_ids(file: Path) -> bool:
     if values in _MASKS:
         return False
     if not floating and len(values) > MANY_VALUES:
-        census = take_census([(file.name, _blocks(file, labels=True))], None, pieces=True)
+        census = take_census([(file.name, _blocks(file, labels=True))], (), pieces=True)
         if census.one_piece_share(census.totals.keys() - {0}) < 0.5:
             raise InputError(
                 f"{file}: {len(values)} values in scattered pieces are no numbered objects; is "

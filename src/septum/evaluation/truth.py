@@ -18,6 +18,7 @@ from septum.evaluation.pixels import Bools
 from septum.evaluation.predictions import name_of
 from septum.images.files import image_files, natural_key
 from septum.images.zarr_store import is_zarr
+from septum.recipe import Labels
 
 _SEG = re.compile(r"man_seg_?(?P<frame>\d+)(_(?P<plane>\d+))?")
 _SILVER = re.compile(r"\d+_ST")
@@ -64,9 +65,8 @@ def make_truth(labels_S: np.ndarray, meaning: LabelMeaning, name: str = "labels"
     """
     classes_S, instances_S = to_target(labels_S, meaning, name)
     parted_S = instances_S != 0
-    known_S = np.ones(labels_S.shape, bool)
-    if meaning.ignore is not None:
-        known_S = np.asarray(labels_S != meaning.ignore)
+    ignored_S = meaning.ignored(labels_S)
+    known_S = np.ones(labels_S.shape, bool) if ignored_S is None else ~ignored_S
     if meaning.kind == "instances":
         instances_S = np.where(known_S, labels_S, 0)
         valid_S = known_S & (instances_S != 0) if meaning.unlabelled_ignored else known_S
@@ -89,15 +89,15 @@ def truth_maps(part: Annotated, meaning: LabelMeaning) -> tuple[npt.NDArray[np.u
     return truth.classes_S, truth.instances_S
 
 
-def find_truth(path: Path) -> list[Pair]:
+def find_truth(path: Path, labels: Labels | LabelMeaning | None = None) -> list[Pair]:
     """Label files, with their images where `path` is a data set, in natural order.
 
     `path` is a data set in one of the layouts of `find_pairs`, one label file (or stack, or
     OME-Zarr label image), or a folder of label files. Without images a label file stands as its
     own; so do the single planes of volumes that the Cell Tracking Challenge has annotated,
-    man_seg_FRAME_PLANE.tif. Raises InputError.
+    man_seg_FRAME_PLANE.tif. ``labels`` is as of `find_pairs`. Raises InputError.
     """
-    if path.is_file() and path.suffix.lower() != ".csv":
+    if path.is_file() and path.suffix.lower() not in (".csv", ".json"):
         return [_alone(path)]
     files = _label_files(path)
     if not files:
@@ -105,7 +105,7 @@ def find_truth(path: Path) -> list[Pair]:
     if any(frame_of(file)[1] is not None for file in files):
         return [_alone(file) for file in files]
     try:
-        return find_pairs(path)
+        return find_pairs(path, labels)
     except InputError as error:
         if is_zarr(path) and not (path / "labels").is_dir():
             return [_alone(path)]

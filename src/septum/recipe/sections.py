@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 NonNegative = Annotated[float, Field(ge=0.0)]
+Colour = Annotated[str, Field(pattern="^#[0-9a-fA-F]{6}$")]
 
 
 class Section(BaseModel):
@@ -22,12 +23,21 @@ class Labels(Section):
 
     kind: Literal["auto", "binary", "classes", "instances"] = "auto"
     """`auto` looks at all label images and says in words what it took them for."""
-    object: Literal["nonzero", "zero"] | int = "nonzero"
-    """For binary labels: which pixels are the object. An integer means: exactly this value."""
-    ignore: int | None = None
-    """Pixels of this value carry no gradient and are left out of every score."""
+    object: Literal["nonzero", "zero"] | int | Colour = "nonzero"
+    """For binary labels: which pixels are the object. An integer, or a colour such as "#ff0000",
+    means: exactly this value."""
+    ignore: int | Colour | tuple[int | Colour, ...] | None = None
+    """Pixels of this value or colour, or of these, carry no gradient and are left out of every
+    score."""
     unlabelled: Literal["background", "ignore"] = "background"
-    """For instance labels: `ignore` where not every object was annotated (value 0 is unknown)."""
+    """`ignore` where not everything was annotated: value 0, or where nothing was drawn, is
+    unknown."""
+    strays: Literal["refuse", "ignore", "keep"] = "refuse"
+    """Values of so few pixels that they are no class, and those of smoothed edges, between two
+    classes: an error, or ignored, or classes."""
+    classes: tuple[str, ...] = ()
+    """Of what has names (classes of QuPath and COCO, a mask a class): the classes, numbered from 1
+    in this order; where they overlap, the later has the pixel. Others are left out."""
 
 
 class Validation(Section):

@@ -213,13 +213,12 @@ def label_legend(meaning: LabelMeaning) -> str:
     entries: list[tuple[Sequence[Colour], str]] = []
     if meaning.class_count > 2:
         entries = [
-            ([class_colour(number)], f"class {number} (label value {value})")
-            for number, value in enumerate(meaning.class_values)
-            if number
+            ([class_colour(number)], f"class {number} ({meaning.class_words(number)})")
+            for number in range(1, meaning.class_count)
         ]
     else:
         entries = [([class_colour(k) for k in (1, 2, 3)], "objects, each in a colour of its own")]
-    if meaning.ignore is not None or meaning.unlabelled_ignored:
+    if meaning.ignore or meaning.known_values or meaning.unlabelled_ignored:
         entries.append(([UNANNOTATED], "striped: not annotated, ignored"))
     return legend(entries)
 

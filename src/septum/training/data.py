@@ -11,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from septum.annotation.labels import IGNORE, LabelMeaning, find_meaning, to_target
-from septum.annotation.pairs import Annotated, find_pairs, load_pairs, split_validation
+from septum.annotation.drawn_remarks import describe_drawn
+from septum.annotation.interpretation import describe_meaning, interpret
+from septum.annotation.labels import IGNORE, LabelMeaning, to_target
+from septum.annotation.pairs import Annotated, Pair, find_pairs, load_pairs, split_validation
 from septum.annotation.stored_pairs import StoredAnnotated, open_pairs
 from septum.images.intensity_range import IntensityRange, fit_intensity_range
 from septum.memory import available_memory
@@ -49,6 +51,8 @@ class Data:
     """Where the images are left in their files: the windows of training images looked at."""
     divided: bool = False
     """Whether there is one image, of which a part trains and another validates."""
+    remarks: Sequence[str] = field(default=())
+    """What the labels were taken for, and what of drawn objects was lost or shared."""
 
     @property
     def stored(self) -> bool:
@@ -86,23 +90,32 @@ def load_data(path: Path, recipe: Recipe, memory: int | None = None) -> Data:
     ready for training is left in its files, and read tile by tile.
     """
     dimensions = recipe.network.dimensions
-    pairs = find_pairs(path)
+    pairs = find_pairs(path, recipe.labels)
     stored = open_pairs(pairs, dimensions)
     names = [item.name for item in stored]
     train_indices, validation_indices = split_validation(names, recipe.validation)
     if memory is None:
         memory = memory_for_images()
     if sum(_prepared_bytes(item) for item in stored) > memory:
-        return _left_in_files(path, recipe, stored, train_indices, validation_indices)
+        return _left_in_files(path, recipe, pairs, stored, train_indices, validation_indices)
 
     annotated = load_pairs(pairs, dimensions)
-    meaning = find_meaning(((item.name, item.labels_S) for item in annotated), recipe.labels)
+    meaning = interpret(pairs, ((item.name, item.labels_S) for item in annotated), recipe.labels)
     parts = divide(annotated[0], meaning) if len(annotated) == 1 else None
     training, validation = parts or tuple(
         [annotated[index] for index in side] for side in (train_indices, validation_indices)
     )
     intensity = fit_intensity_range((item.image_CS for item in training), recipe.intensity)
-    return Data(path, training, validation, meaning, intensity, divided=parts is not None)
+    remarks = _remarks(meaning, recipe, pairs, stored)
+    divided = parts is not None
+    return Data(path, training, validation, meaning, intensity, (), divided, remarks)
+
+
+def _remarks(
+    meaning: LabelMeaning, recipe: Recipe, pairs: Sequence[Pair], stored: Sequence[StoredAnnotated]
+) -> list[str]:
+    drawn = describe_drawn(item.labels.image for item in stored)
+    return [describe_meaning(meaning, recipe.labels, pairs), *drawn]
 
 
 def divide(item: AnyItem, meaning: LabelMeaning) -> tuple[list[AnyItem], list[AnyItem]] | None:
@@ -149,6 +162,7 @@ def _prepared_bytes(item: StoredAnnotated) -> int:
 def _left_in_files(
     path: Path,
     recipe: Recipe,
+    pairs: Sequence[Pair],
     stored: Sequence[StoredAnnotated],
     train_indices: Sequence[int],
     validation_indices: Sequence[int],
@@ -157,7 +171,7 @@ def _left_in_files(
     examined = _examined(whole)
     few = sum(math.prod(item.extents) for item in whole) <= MOST_COUNTED
     counted = whole if few else examined
-    meaning = find_meaning(((item.name, item.labels_S) for item in counted), recipe.labels)
+    meaning = interpret(pairs, ((item.name, item.labels_S) for item in counted), recipe.labels)
     parts = divide(whole[0], meaning) if len(whole) == 1 else None
     training, held = parts or tuple(
         [whole[index] for index in side] for side in (train_indices, validation_indices)
@@ -173,7 +187,9 @@ def _left_in_files(
     ]
     examined = _examined(training)
     intensity = fit_intensity_range((item.image_CS for item in examined), recipe.intensity)
-    return Data(path, training, validation, meaning, intensity, examined, parts is not None)
+    remarks = _remarks(meaning, recipe, pairs, stored)
+    divided = parts is not None
+    return Data(path, training, validation, meaning, intensity, examined, divided, remarks)
 
 
 def _examined(items: Sequence[StoredWindow]) -> list[StoredWindow]:

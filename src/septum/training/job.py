@@ -12,7 +12,6 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from septum import __version__
-from septum.annotation.labels import describe_meaning
 from septum.devices import Ranks, channels_last, choose_dtype, describe_machine
 from septum.errors import RecipeError, RunFolderError
 from septum.memory import peak_memory
@@ -108,7 +107,7 @@ class Job:
             f"{len(self.data.training)} training and {len(self.data.validation)} validation images "
             f"({', '.join(item.name for item in self.data.validation[:4])}"
             f"{', …' if len(self.data.validation) > 4 else ''})",
-            f"labels: {describe_meaning(self.data.meaning, self.recipe.labels)}",
+            *(f"labels: {remark}" for remark in self.data.remarks),
             *(["the images do not fit into memory: they are read tile by tile"] * self.data.stored),
             f"recipe {self.recipe.name}: {parameters:,} parameters, {self.steps} steps, "
             f"{str(self.dtype).removeprefix('torch.')} on {self.device}; {begin}",

@@ -1,0 +1,183 @@
+"""What the annotation of a whole data set means: named classes numbered, label values explained."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from septum.annotation.census import Labelled
+from septum.annotation.drawn_labels import read_shapes
+from septum.annotation.labels import MANY_VALUES, find_meaning
+from septum.annotation.meaning import Declared, LabelMeaning
+from septum.annotation.pair import Pair
+from septum.annotation.palettes import check_palettes
+from septum.errors import AnnotationError
+from septum.images.files import natural_key
+from septum.recipe import Labels
+
+BACKGROUND = "background"
+
+
+def name_values(pairs: Sequence[Pair], labels: Labels | LabelMeaning | None) -> list[Pair]:
+    """The pairs, with the kind and the label values of what was drawn, the same for all of them.
+
+    Outlines and masks of objects are objects, unless they have names of two classes at least, or
+    ``labels.kind`` is classes. Classes are numbered from 1 in the order of ``labels.classes``,
+    without it by name; one called background is what is not drawn, and 1 where that is ignored.
+    ``labels`` may be the meaning that a model was trained with. Raises AnnotationError: classes
+    asked for of objects without names, names in ``labels.classes`` that do not occur anywhere.
+    """
+    drawn = [pair.drawing for pair in pairs if pair.drawing is not None]
+    if not drawn:
+        return list(pairs)
+    kind, wanted, unlabelled = _asked(labels)
+    masks = any(drawing.format == "masks of classes" for drawing in drawn)
+    # ROIs have names of all sorts: they are classes only where that is said.
+    named = [pair for pair in pairs if pair.drawing is not None]
+    if kind == "auto":
+        named = [pair for pair in named if pair.drawing and pair.drawing.format != "ImageJ"]
+    names, unnamed = _names(named)
+    if kind == "auto":
+        kind = "classes" if masks or len(names) > 1 else "instances"
+    if kind != "classes":
+        if masks:
+            raise AnnotationError(
+                f"{_first(pairs, 'masks of classes')}: is one of several masks of an image, one a "
+                f"class, but labels.kind = '{kind}'; expected classes: leave labels.kind out, or "
+                "keep the masks of the one class"
+            )
+        return list(pairs)
+    if unnamed is not None:
+        raise AnnotationError(
+            f"{unnamed} has no class, but others are of {_listed(names)}; give it one, or if all "
+            "are objects of one kind: --set labels.kind=instances"
+        )
+    if not isinstance(labels, LabelMeaning):
+        for name in wanted:
+            if name not in names:
+                near = difflib.get_close_matches(name, names, n=1)
+                hint = f"did you mean '{near[0]}'? " if near else ""
+                raise AnnotationError(
+                    f"labels.classes: nothing drawn is of class '{name}': {hint}there are "
+                    f"{_listed(names)}"
+                )
+    order = list(wanted) or sorted(names, key=lambda name: not _is_background(name))
+    values, number = [], 1
+    for name in order:
+        undrawn = _is_background(name) and unlabelled == "background"
+        values.append((name, 0 if undrawn else number))
+        number += not undrawn
+    return [
+        pair
+        if pair.drawing is None
+        else replace(
+            pair,
+            drawing=replace(
+                pair.drawing, kind="classes", values=tuple(values), ordered=bool(wanted)
+            ),
+        )
+        for pair in pairs
+    ]
+
+
+def declared_by(pairs: Sequence[Pair], section: Labels) -> Declared | None:
+    """What the files of ``pairs``, from `name_values`, say of their label values; None: nothing.
+
+    Raises AnnotationError where some images have label images and others not, and ``labels.kind``
+    does not say what the values of the former are.
+    """
+    drawn = [pair for pair in pairs if pair.drawing is not None]
+    if not drawn:
+        return None
+    first = drawn[0].drawing
+    assert first is not None
+    if len(drawn) < len(pairs) and (first.kind == "classes" or section.kind == "auto"):
+        other = next(pair for pair in pairs if pair.drawing is None)
+        raise AnnotationError(
+            f"{drawn[0].labels} is {first.format}, but {other.labels} is a label image; expected "
+            "one kind in all: if both are numbered objects, --set labels.kind=instances"
+        )
+    if first.kind == "instances":
+        return Declared("instances")
+    names = {value: name for name, value in first.values}
+    return Declared("classes", tuple(sorted(({0: BACKGROUND} | names).items())))
+
+
+def interpret(
+    pairs: Sequence[Pair], labels: Iterable[tuple[str, Labelled]], section: Labels
+) -> LabelMeaning:
+    """What the label values of a data set mean: `find_meaning`, with what its files declare.
+
+    ``pairs`` are from `find_pairs`, ``labels`` the name and label values of each of their parts.
+    Raises AnnotationError as `find_meaning`, and where palettes show one number in several colours.
+    """
+    meaning = find_meaning(labels, section, declared_by(pairs, section))
+    if meaning.kind != "instances":
+        check_palettes([pair.labels for pair in pairs if pair.drawing is None])
+    return meaning
+
+
+def describe_meaning(meaning: LabelMeaning, section: Labels, pairs: Sequence[Pair] = ()) -> str:
+    """`LabelMeaning.describe`, and, where it was guessed from the values, what overrules it.
+
+    Few objects an image look like classes, and classes in one piece each like objects; of more
+    than 20 an image nobody doubts what they are, nor of what the files of ``pairs`` say themselves.
+    """
+    sure = meaning.kind == "binary" or meaning.objects > MANY_VALUES * meaning.images
+    if section.kind != "auto" or sure or any(pair.drawing is not None for pair in pairs):
+        return meaning.describe()
+    other, what = (
+        ("instances", "numbers of objects") if meaning.kind == "classes" else ("classes", "classes")
+    )
+    return (
+        f"{meaning.describe()} (a guess from the values; if they are {what}: "
+        f"--set labels.kind={other})"
+    )
+
+
+def _asked(labels: Labels | LabelMeaning | None) -> tuple[str, tuple[str, ...], str]:
+    """Kind, classes in order, and what is not drawn."""
+    if labels is None:
+        return "auto", (), "background"
+    if isinstance(labels, Labels):
+        return labels.kind, labels.classes, labels.unlabelled
+    undrawn = "ignore" if labels.unlabelled_ignored or 0 in labels.ignore else "background"
+    names = labels.class_names
+    if undrawn == "background":
+        names = names[1:]
+    return labels.kind, names, undrawn
+
+
+def _names(pairs: Sequence[Pair]) -> tuple[list[str], str | None]:
+    """The names of classes, sorted, and something drawn that has none."""
+    names: set[str] = set()
+    unnamed = None
+    for pair in pairs:
+        if pair.drawing is None:
+            continue
+        if pair.drawing.format == "masks of classes":
+            names |= set(pair.drawing.names)
+        elif pair.drawing.format in ("GeoJSON", "COCO", "ImageJ"):
+            for shape in read_shapes(pair.drawing):
+                if shape.ignored:
+                    continue
+                if shape.name:
+                    names.add(shape.name)
+                elif unnamed is None:
+                    unnamed = f"{pair.labels}: {shape.title}"
+        elif unnamed is None:
+            unnamed = str(pair.labels)
+    return sorted(names, key=natural_key), unnamed
+
+
+def _is_background(name: str) -> bool:
+    return name.casefold() == BACKGROUND
+
+
+def _first(pairs: Sequence[Pair], form: str) -> str:
+    return next(str(p.labels) for p in pairs if p.drawing is not None and p.drawing.format == form)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")

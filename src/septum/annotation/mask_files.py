@@ -1,0 +1,105 @@
+"""Masks of one thing each: a file for every object of an image, or for every class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from septum.annotation.colours import one_number_a_pixel
+from septum.annotation.imagej_rois import read_rois
+from septum.annotation.pair import Drawing
+from septum.annotation.shapes import Shape, cut_out
+from septum.errors import AnnotationError
+from septum.images.stored import Box, StoredImage, load_image, open_image
+
+
+def read_object_masks(files: tuple[Path, ...], extents: tuple[int, ...] | None) -> list[Shape]:
+    """One object for each file: a mask, in which everything but 0 is the object, or a .roi.
+
+    Raises AnnotationError: a mask of another size than ``extents`` (Y, X) or with more than two
+    values; what `read_rois` raises.
+    """
+    shapes: list[Shape] = []
+    for file in files:
+        if file.suffix.lower() == ".roi":
+            shapes += read_rois(file)
+            continue
+        image = load_image(file, labels=True)
+        labels = one_number_a_pixel(image, image).read().array
+        if labels.ndim != 2 or (extents is not None and labels.shape != extents):
+            expected = " × ".join(map(str, extents or ("?", "?")))
+            raise AnnotationError(
+                f"{file}: a mask of {' × '.join(map(str, labels.shape))} pixels, but its image has "
+                f"{expected}; expected the same size, and one plane: export it again"
+            )
+        shapes.append(cut_out(file.name, _drawn(labels, file)))
+    return shapes
+
+
+@dataclass(frozen=True)
+class ClassMasks:
+    """Label values of one mask a class, combined for the region that is read."""
+
+    masks: tuple[tuple[str, int, StoredImage], ...]
+    """Name, value and mask of each class, from the lowest to the topmost."""
+    ordered: bool
+
+    @classmethod
+    def open(cls, drawing: Drawing, plain: StoredImage) -> ClassMasks:
+        """The masks of an image, of which ``plain`` has the axes but C and their extents.
+
+        Raises AnnotationError for a mask of another size.
+        """
+        files, masks = dict(zip(drawing.names, drawing.files, strict=True)), []
+        for name, value in drawing.values:
+            file = files.get(name)
+            if file is None:  # a class of a model that these masks do not have
+                continue
+            mask = one_number_a_pixel(open_image(file, labels=True), plain)
+            if mask.shape != plain.shape:
+                raise AnnotationError(
+                    f"{plain.source} has {' × '.join(map(str, plain.shape))} pixels (axes "
+                    f"{plain.axes}), but {file} has {' × '.join(map(str, mask.shape))}; expected "
+                    "the same size: export the mask again, or crop"
+                )
+            masks.append((name, value, mask))
+        return cls(tuple(masks), drawing.ordered)
+
+    def read(self, box: Box) -> npt.NDArray[np.int32]:
+        """Label values within ``box``. Raises AnnotationError for overlaps, if not ordered."""
+        labels = np.zeros([part.stop - part.start for part in box], np.int32)
+        before: dict[int, str] = {}
+        for name, value, mask in self.masks:
+            assert mask.source is not None
+            drawn = _drawn(mask.read(box).array, mask.source)
+            both = labels[drawn]
+            if not self.ordered and both.any():
+                twice = both[both != 0]
+                raise overlap_error(str(mask.source), twice.size, before[int(twice[0])], name)
+            labels[drawn] = value
+            before[value] = name
+        return labels
+
+
+def overlap_error(what: str, pixels: int, first: str, second: str) -> AnnotationError:
+    """The error for pixels of two classes."""
+    return AnnotationError(
+        f"{what}: {pixels} pixels are of both {first} and {second}; say which is above, naming all "
+        f'classes from the lowest to the topmost: --set \'labels.classes=["{first}", "{second}"]\''
+    )
+
+
+def _drawn(labels: np.ndarray, file: Path) -> npt.NDArray[np.bool_]:
+    drawn = labels != 0
+    values = labels[drawn]
+    if values.size and (values != values[0]).any():
+        others = int(np.count_nonzero(values != values[0]))
+        raise AnnotationError(
+            f"{file}: is one of several masks of an image, but holds more than 0 and one other "
+            f"value ({values[0]:g}, and {others} other pixels); expected a mask without smoothed "
+            "edges: threshold it, or if these are numbered objects keep this file alone"
+        )
+    return np.asarray(drawn)
