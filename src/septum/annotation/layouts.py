@@ -24,6 +24,14 @@ _IMAGE_ENDING = re.compile(r"[-_. ](images?|img|volume|raw)$", re.I)
 _TRUTH = re.compile(r"(\d+)_(GT|ST)")
 
 
+class UnpairedError(AnnotationError):
+    """Images without labels, or labels without images; ``matched``: the pairs that there are."""
+
+    def __init__(self, message: str, matched: list[Pair]) -> None:
+        super().__init__(message)
+        self.matched = matched
+
+
 @dataclass(frozen=True)
 class Pair:
     """An image and its labels, each a file or an OME-Zarr; ``name`` is unique in a data set."""
@@ -225,12 +233,15 @@ def _match(images: dict[str, Path], labels: dict[str, Path]) -> list[Pair]:
         problems.append(f"{_named(without)} without labels")
     if alone:
         problems.append(f"{_named(alone)} without an image")
+    both = [key for key in images if key in labels]
+    matched = _sorted([Pair(_stem(images[key]), images[key], labels[key]) for key in both])
     if problems:
-        raise AnnotationError(
+        raise UnpairedError(
             f"{'; '.join(problems)}; expected equal names, or NAME and NAME_labels: add what is "
-            "missing, move the rest elsewhere, or name the pairs in a CSV"
+            "missing, move the rest elsewhere, or name the pairs in a CSV",
+            matched,
         )
-    return _sorted([Pair(_stem(images[key]), images[key], labels[key]) for key in images])
+    return matched
 
 
 def _keyed(files: Iterable[Path], key: object) -> dict[str, Path]:
