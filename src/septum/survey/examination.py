@@ -45,7 +45,7 @@ def take_survey(data: Path | str, recipe: Recipe, watch: Watch | None = None) ->
             problems.append(found)
         else:
             seen += found
-    meaning, drawn = _understand(seen, recipe.labels, problems)
+    meaning, drawn = _understand(seen, data, recipe.labels, problems)
     names = [item.name for item in seen]
     prints = [item.fingerprint for item in seen]
     series = find_series(names, [str(item.image_path) for item in seen], prints)
@@ -72,21 +72,21 @@ def take_survey(data: Path | str, recipe: Recipe, watch: Watch | None = None) ->
 
 
 def _understand(
-    seen: Sequence[Seen], section: Labels, problems: list[Problem]
+    seen: Sequence[Seen], data: Path, section: Labels, problems: list[Problem]
 ) -> tuple[LabelMeaning | None, Sequence[Drawn | None]]:
     """The labels' meaning, and the objects of each image, if they have one."""
     if not seen:
         return None, []
     strays: set[int] = set()
+    files = {_file_of(item, data): item for item in seen}
     try:
-        meaning = find_meaning(((item.name, item.read_labels()) for item in seen), section)
+        meaning = find_meaning(((f, item.read_labels()) for f, item in files.items()), section)
     except AnnotationError as error:
         problem = explain(error)
-        labels = ((item.name, item.read_labels()) for item in seen)
+        labels = ((file, item.read_labels()) for file, item in files.items())
         census = take_census(labels, section.ignore, pieces=False)
         strays = census.strays()
-        files = {item.name: str(item.label_path) for item in seen}
-        named = dict.fromkeys(files[name] for name, _, _ in census.where(strays))
+        named = dict.fromkeys(str(files[f].label_path) for f, _, _ in census.where(strays))
         kind = "strays" if strays else "meaning"
         problems.append(Problem(kind, "error", tuple(named), problem.text, problem.remedy))
         try:  # what could be said, were it not for them
@@ -104,6 +104,14 @@ def _understand(
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
         return meaning, list(threads.map(measure, range(len(seen))))
+
+
+def _file_of(item: Seen, data: Path) -> str:
+    """What a message calls the labels: the file below the data, or the plane of a stack."""
+    if item.name.endswith("]"):
+        return item.name
+    path = item.label_path
+    return str(path.relative_to(data)) if path.is_relative_to(data) else str(path)
 
 
 def _without(labels_S: np.ndarray, strays: set[int]) -> np.ndarray:

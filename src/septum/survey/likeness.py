@@ -80,7 +80,8 @@ def find_duplicates(
             index = near[index]
         return index
 
-    matrix = np.stack([fingerprints[i] for i in firsts]) if firsts else np.zeros((0, SIDE * SIDE))
+    rows_FS = [row for i in firsts if (row := fingerprints[i]) is not None]
+    matrix = np.stack(rows_FS) if rows_FS else np.zeros((0, SIDE * SIDE))
     for start in range(0, len(firsts), BLOCK):
         products = matrix[start : start + BLOCK] @ matrix.T
         for one, other in np.argwhere(products >= ALIKE).tolist():

@@ -159,7 +159,8 @@ def _gaps(instances_S: np.ndarray) -> np.ndarray:
         for owner, beside in ((slice(1, None), slice(None, -1)), (slice(None, -1), slice(1, None))):
             near = np.isfinite(sums[beside])
             np.minimum.at(nearest, numbers[owner][near], sums[beside][near])
-    return np.stack([areas, nearest], axis=1)[ids != 0]
+    found: np.ndarray = np.stack([areas, nearest], axis=1)[ids != 0]
+    return found
 
 
 def _histogram(diameters: np.ndarray) -> Histogram | None:

@@ -82,7 +82,7 @@ def clear_shift(surfaces: Sequence[np.ndarray]) -> Shift | None:
     """The shift that the mean of these surfaces tells, if it is beyond doubt."""
     if not surfaces:
         return None
-    mean = np.mean(surfaces, axis=0, dtype=np.float64)
+    mean = np.asarray(np.mean(surfaces, axis=0, dtype=np.float64))
     best = np.unravel_index(int(mean.argmax()), mean.shape)
     down, right = (int(place) - REACH for place in best)
     if max(abs(down), abs(right)) < LEAST or max(abs(down), abs(right)) >= REACH:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 import os
@@ -87,21 +88,22 @@ class Reader:
             pictures = pair.image.suffix.lower() in (".png", ".jpg", ".jpeg")
             axes = "" if pictures else open_image(pair.image).axes
             return [
-                self._measure(
-                    item, axes, again=lambda i=i: load_pairs([pair], self.dimensions)[i].labels_S
-                )
-                for i, item in enumerate(items)
+                self._measure(item, axes, again=functools.partial(self._labels, pair, index))
+                for index, item in enumerate(items)
             ]
         except InputError as error:
             return explain(error, pair)
         except OSError as error:
             return explain(ImageFileError(f"{pair.image}: cannot be read: {error.strerror}"), pair)
 
+    def _labels(self, pair: Pair, index: int) -> np.ndarray:
+        return load_pairs([pair], self.dimensions)[index].labels_S
+
     def _windows(self, item: StoredAnnotated) -> Iterator[Seen]:
         axes = item.image.image.axes
         for box in _boxes(item.extents, item.name):
             part = item.read(box)
-            again = lambda b=box: item.read_labels(b)
+            again = functools.partial(item.read_labels, box)
             if box is None:
                 yield self._measure(part, axes, again=again)
                 continue
@@ -120,7 +122,8 @@ class Reader:
     ) -> Seen:
         labels_S, image_CS = item.labels_S, item.image_CS
         plane = labels_S.shape[0] // 2 if labels_S.ndim == 3 else None
-        flat = (image_CS, labels_S) if plane is None else (image_CS[:, plane], labels_S[plane])
+        flat_CYX = image_CS if plane is None else image_CS[:, plane]
+        flat_YX = labels_S if plane is None else labels_S[plane]
         self._kept += labels_S.nbytes
         if self._kept <= KEPT:
             again = lambda: labels_S
@@ -139,7 +142,7 @@ class Reader:
             samples=spread_values(image_CS),
             digest=digest(image_CS),
             fingerprint=fingerprint(image_CS),
-            surface=fit_surface(*flat, self.ignore),
+            surface=fit_surface(flat_CYX, flat_YX, self.ignore),
             read_labels=again,
         )
 

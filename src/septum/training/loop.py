@@ -13,12 +13,11 @@ from septum.devices import Ranks, joined_ranks
 from septum.errors import Interrupted, RankError, RecipeError, RunFolderError
 from septum.memory import raise_allocator_thresholds
 from septum.recipe import Recipe, load_recipe
-from septum.survey.examination import take_survey
-from septum.training.configuration import Configuration, configure
 from septum.training.data import load_data, memory_for_images
+from septum.training.inspection import Inspection, inspect_data
 from septum.training.interruption import Interruption
 from septum.training.job import Job, planned_steps
-from septum.training.memory import check_memory, fits_memory, guarded
+from septum.training.memory import check_memory, guarded
 from septum.training.planning import plan_steps
 from septum.training.run_folder import (
     RunFolder,
@@ -154,33 +153,25 @@ def open_job(
         return job
     if run.holds_a_run():
         refuse_a_run(run)
-    chosen = None
-    if not isinstance(recipe, Recipe):
-        chosen = ranks.gather(choose(data, recipe or (), hours, device, ranks))[0]
-        recipe = chosen.recipe
-    loaded = load_data(data, recipe, same_memory(ranks))
-    job = Job(run, recipe, loaded, device, ranks)
+    found: Inspection | None = None
+    if isinstance(recipe, Recipe):
+        wanted = recipe
+    else:
+        found = ranks.gather(inspect_data(data, recipe or (), hours, None, device, ranks))[0]
+        assert found is not None
+        wanted = found.configuration.recipe
+    loaded = load_data(data, wanted, same_memory(ranks))
+    job = Job(run, wanted, loaded, device, ranks)
     check_memory(job)
     if hours is not None:
-        recipe = ranks.gather(plan_steps(job, hours))[0]
-        job = Job(run, recipe, loaded, device, ranks)
+        wanted = ranks.gather(plan_steps(job, hours))[0]
+        job = Job(run, wanted, loaded, device, ranks)
     ranks.wait()  # all have seen that the folder holds no run yet
     if ranks.first:
-        create_run(run, recipe, chosen.reasons if chosen is not None else None)
+        create_run(run, wanted, found.configuration.reasons if found else None)
     ranks.wait()  # for a folder that cannot be made
-    job.choices = chosen.describe() if chosen is not None else []
+    job.choices = found.said_in_training() if found else []
     return job
-
-
-def choose(
-    data: Path, changes: Sequence[str], hours: float | None, device: torch.device, ranks: Ranks
-) -> Configuration:
-    """The recipe for these images, with ``changes`` as they are. Raises InputError, RecipeError."""
-    begun = load_recipe("default", changes)
-    survey = take_survey(data, begun)
-    classes = survey.meaning.class_count if survey.meaning is not None else 2
-    fits = fits_memory(max(len(survey.channels), 1), classes, device, ranks)
-    return configure(survey, changes, fits, hours)
 
 
 def same_memory(ranks: Ranks, left_in_files: bool | None = None) -> int:
