@@ -57,17 +57,17 @@ def draw_rates(steps: Records) -> bytes:
 
 
 def draw_histograms(
-    bars: Sequence[tuple[Sequence[float], Sequence[int], str]], x: str, y: str, logarithmic: bool
+    bars: Sequence[tuple[Sequence[float], Sequence[float], str]], x: str, y: str, logarithmic: bool
 ) -> bytes:
-    """Counts between neighbouring edges (edges, counts, label), steps over each other; SVG.
+    """Heights between neighbouring edges (edges, heights, label), over each other; SVG.
 
     ``logarithmic``: x is; its edges are above 0.
     """
     figure, axes = _axes(x, y)
     colours = (TRAINING,) if len(bars) == 1 else (VALIDATION, "#009e73", TRAINING, THIRD)
-    for (edges, counts, label), colour in zip(bars, colours, strict=False):
+    for (edges, heights, label), colour in zip(bars, colours, strict=False):
         fill = len(bars) == 1
-        axes.stairs(counts, edges, color=colour, fill=fill, linewidth=1.4, label=label or None)
+        axes.stairs(heights, edges, color=colour, fill=fill, linewidth=1.4, label=label or None)
     if logarithmic:
         from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 

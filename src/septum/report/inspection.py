@@ -103,11 +103,10 @@ def _pictures(found: Inspection) -> str:
     panels = [panel for panel in drawn if panel is not None]
     if not panels:
         return paragraph("None can be shown.")
-    rows = [("", panels[start : start + 4]) for start in range(0, len(panels), 4)]
     words = "Outlines have the colour of the class, or one of seven colours of the object."
     if len(panels) < len(survey.images):
         words += f" {len(panels)} of {len(survey.images)}: those with problems, then evenly spread."
-    return figure(rows, 4, escape(words))
+    return figure([("", panels)], 4, escape(words))
 
 
 def _chosen(found: Inspection) -> list[ImageFacts]:
@@ -168,13 +167,18 @@ def _histograms(survey: Survey) -> str:
         panels.append(Panel(drawn, "svg+xml", "Diameters: of the circle of an object's area."))
     names = _channel_names(len(survey.channels))
     bars = [
-        (channel.histogram.edges, channel.histogram.counts, name)
+        (channel.histogram.edges, _shares(channel.histogram.counts), name)
         for channel, name in zip(survey.channels, names, strict=True)
     ]
     if bars:
-        drawn = draw_histograms(bars, "grey value", "pixels looked at", False)
+        drawn = draw_histograms(bars, "grey value", "share of the pixels", False)
         panels.append(Panel(drawn, "svg+xml", "Grey values of all images, up to 99.8 %."))
     return f'<div class="charts">{figure([("", panels)], 2, "")}</div>' if panels else ""
+
+
+def _shares(counts: Sequence[int]) -> list[float]:
+    total = max(sum(counts), 1)
+    return [count / total for count in counts]
 
 
 def _channel_names(count: int) -> Sequence[str]:

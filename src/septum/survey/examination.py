@@ -17,7 +17,14 @@ from septum.errors import AnnotationError
 from septum.recipe import Labels, Recipe
 from septum.survey.grey import join_channels, used_bits
 from septum.survey.likeness import find_duplicates, find_series
-from septum.survey.objects import GAP_IMAGES, Drawn, join_objects, measure_objects
+from septum.survey.objects import (
+    GAP_IMAGES,
+    NOTHING,
+    Drawn,
+    join_objects,
+    measure_objects,
+    without_specks,
+)
 from septum.survey.problems import find_problems
 from septum.survey.seen import Reader, Seen, explain
 from septum.survey.survey import ImageFacts, Problem, Survey
@@ -52,9 +59,9 @@ def take_survey(data: Path | str, recipe: Recipe, watch: Watch | None = None) ->
     highest = max((item.highest for item in seen), default=0.0)
     bits = max((used_bits(highest, item.dtype) for item in seen), default=0)
     ceiling = 2**bits - 1 if bits else np.inf
+    drawn = without_specks(drawn)
     images = tuple(_facts(item, part, ceiling) for item, part in zip(seen, drawn, strict=True))
     sizes = [item.pixel_size for item in seen]
-    whole = join_objects([part for part in drawn if part is not None], sizes, dimensions)
     survey = Survey(
         data=str(data),
         dimensions=dimensions,
@@ -63,7 +70,7 @@ def take_survey(data: Path | str, recipe: Recipe, watch: Watch | None = None) ->
         bits=bits,
         channels=join_channels(_same_channels(seen)),
         meaning=meaning,
-        objects=whole if meaning is not None else None,
+        objects=join_objects(drawn, sizes, dimensions) if meaning is not None else None,
         duplicates=find_duplicates(names, [item.digest for item in seen], prints, series),
         series=series,
         problems=tuple(problems),
@@ -73,7 +80,7 @@ def take_survey(data: Path | str, recipe: Recipe, watch: Watch | None = None) ->
 
 def _understand(
     seen: Sequence[Seen], data: Path, section: Labels, problems: list[Problem]
-) -> tuple[LabelMeaning | None, Sequence[Drawn | None]]:
+) -> tuple[LabelMeaning | None, Sequence[Drawn]]:
     """The labels' meaning, and the objects of each image, if they have one."""
     if not seen:
         return None, []
@@ -94,7 +101,7 @@ def _understand(
                 ((item.name, _without(item.read_labels(), strays)) for item in seen), section
             )
         except AnnotationError:
-            return None, [None] * len(seen)
+            return None, [NOTHING] * len(seen)
     shown = {round(place) for place in np.linspace(0, len(seen) - 1, min(len(seen), GAP_IMAGES))}
 
     def measure(index: int) -> Drawn:
@@ -130,10 +137,9 @@ def _same_channels(seen: Sequence[Seen]) -> list[np.ndarray]:
     return [i.samples[:most] for i, count in zip(seen, counts, strict=True) if count == most]
 
 
-def _facts(item: Seen, drawn: Drawn | None, ceiling: float) -> ImageFacts:
+def _facts(item: Seen, drawn: Drawn, ceiling: float) -> ImageFacts:
     low, high = np.percentile(item.samples, (1, 99.8), axis=1)
-    pixels = int(drawn.counts.sum()) if drawn is not None else 0
-    every = pixels + (drawn.ignored if drawn is not None else 0)
+    pixels = int(drawn.counts.sum())
     return ImageFacts(
         name=item.name,
         image=str(item.image_path),
@@ -146,9 +152,9 @@ def _facts(item: Seen, drawn: Drawn | None, ceiling: float) -> ImageFacts:
         low=float(low.min()),
         high=float(high.max()),
         saturated=float(np.mean(item.samples >= ceiling)),
-        objects=len(drawn.areas) if drawn is not None else 0,
-        foreground=float(drawn.counts[1:].sum() / max(pixels, 1)) if drawn is not None else 0.0,
-        ignored=drawn.ignored / max(every, 1) if drawn is not None else 0.0,
+        objects=len(drawn.areas),
+        foreground=float(drawn.counts[1:].sum() / max(pixels, 1)),
+        ignored=drawn.ignored / max(pixels + drawn.ignored, 1),
     )
 
 

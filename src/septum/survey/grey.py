@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -39,14 +40,18 @@ def join_channels(samples: Sequence[np.ndarray]) -> tuple[Channel, ...]:
     if not samples:
         return ()
     pools = [np.concatenate([part[c] for part in samples]) for c in range(len(samples[0]))]
-    return tuple(_channel(pool.astype(np.float64)) for pool in pools)
+    return tuple(_channel(pool.astype(np.float64), pool.dtype.kind == "f") for pool in pools)
 
 
-def _channel(values: np.ndarray) -> Channel:
+def _channel(values: np.ndarray, real: bool) -> Channel:
     values.sort()  # so that sums do not depend on the order of the files
     found = np.percentile(values, [float(p) for p in PERCENTILES])
     low, high = float(values[0]), float(found[-1])
-    counts, edges = np.histogram(values, BINS, (low, high if high > low else low + 1))
+    if real:
+        counts, edges = np.histogram(values, BINS, (low, high if high > low else low + 1))
+    else:  # as many whole numbers in each bin, lest it look like a comb
+        width = math.ceil((high - low + 1) / BINS)
+        counts, edges = np.histogram(values, np.arange(low, high + width + 1, width) - 0.5)
     return Channel(
         {name: float(value) for name, value in zip(PERCENTILES, found, strict=True)},
         float(values.mean()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,6 +41,11 @@ class Drawn:
     touching: int
     gaps: np.ndarray | None
     numbered: bool
+    specks: int = 0
+
+
+NOTHING = Drawn(np.zeros(0), np.zeros(2, np.int64), 0, 0, 0, None, True)
+"""Of labels that mean nothing."""
 
 
 def measure_objects(
@@ -72,22 +78,17 @@ def join_objects(
 ) -> ObjectFacts:
     """All images together; ``sizes``: the extents of a pixel of each in micrometres, if known."""
     areas = np.concatenate([np.zeros(0), *(item.areas for item in drawn)])
-    least = speck_limit(areas) if not all(item.numbered for item in drawn) else 0.0
-    specks = int(np.count_nonzero(areas < least))
-    areas = areas[areas >= least]
     diameters = np.sort(diameter(areas, axes))
     in_um = None
     if drawn and all(size is not None for size in sizes):
-        volumes = [
-            i.areas[i.areas >= least] * math.prod(s) for i, s in zip(drawn, sizes, strict=True) if s
-        ]
+        volumes = [i.areas * math.prod(s) for i, s in zip(drawn, sizes, strict=True) if s]
         in_um = Spread.of(diameter(np.concatenate(volumes), axes))
     pairs = np.concatenate([np.zeros((0, 2)), *(i.gaps for i in drawn if i.gaps is not None)])
-    gaps = pairs[pairs[:, 0] >= least, 1]
+    gaps = pairs[:, 1]
     within = gaps[np.isfinite(gaps)]
     return ObjectFacts(
         count=len(areas),
-        specks=specks,
+        specks=sum(item.specks for item in drawn),
         area=Spread.of(areas),
         diameter=Spread.of(diameters),
         diameter_um=in_um,
@@ -106,15 +107,21 @@ def diameter(areas: np.ndarray, axes: int) -> np.ndarray:
     return np.asarray(2 * np.sqrt(areas / math.pi))
 
 
-def speck_limit(areas: np.ndarray) -> float:
-    """Pixels below which a piece is a slip of the pen: of the area in which half of all object
-    pixels are, or in larger ones, the share SPECK.
+def without_specks(drawn: Sequence[Drawn]) -> list[Drawn]:
+    """The same without slips of the pen: pieces below the share SPECK of the area that half of all
+    object pixels are in, or in a larger one. Numbered objects all stay.
     """
-    if not len(areas):
-        return 0.0
-    ordered = np.sort(areas)
-    half = np.searchsorted(np.cumsum(ordered), ordered.sum() / 2)
-    return float(SPECK * ordered[half])
+    ordered = np.sort(np.concatenate([np.zeros(0), *(item.areas for item in drawn)]))
+    if not len(ordered) or all(item.numbered for item in drawn):
+        return list(drawn)
+    least = SPECK * ordered[np.searchsorted(np.cumsum(ordered), ordered.sum() / 2)]
+    kept = []
+    for item in drawn:
+        areas = item.areas[item.areas >= least]
+        gaps = None if item.gaps is None else item.gaps[item.gaps[:, 0] >= least]
+        specks = len(item.areas) - len(areas)
+        kept.append(dataclasses.replace(item, areas=areas, gaps=gaps, specks=specks))
+    return kept
 
 
 def _areas(ids_S: np.ndarray) -> np.ndarray:

@@ -45,7 +45,7 @@ class Shift:
         if self.down:
             parts.append(f"{abs(self.down)} pixels {'up' if self.down < 0 else 'down'}")
         if self.right:
-            parts.append(f"{abs(self.right)} {'left' if self.right < 0 else 'right'}")
+            parts.append(f"{abs(self.right)} pixels {'left' if self.right < 0 else 'right'}")
         return " and ".join(parts)
 
 
