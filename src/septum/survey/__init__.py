@@ -1,1 +1,1 @@
-"""Stage 10: what is in a set of annotated images, and what is wrong with it."""
+"""What is in a set of annotated images, and what is wrong with it."""

@@ -154,19 +154,22 @@ def _gaps(instances_S: np.ndarray) -> np.ndarray:
     starts = [max(0, (n - side) // 2) for n in instances_S.shape]
     middle = tuple(slice(start, start + side) for start in starts)
     ids_S = np.ascontiguousarray(instances_S[middle])
-    weight_S = border_weight(ids_S, 1.0, _SIGMA).astype(np.float64)
-    sums_S = np.full(weight_S.shape, np.inf)
-    seen = weight_S > 0
-    sums_S[seen] = _SIGMA * np.sqrt(-2 * np.log(weight_S[seen]))
-    ids, numbers_S, areas = np.unique(ids_S, return_inverse=True, return_counts=True)
-    numbers_S = numbers_S.reshape(ids_S.shape)
-    nearest = np.full(len(ids), np.inf)
+    if ids_S.max() >= max(1 << 16, 2 * ids_S.size):
+        ids_S = np.unique(ids_S, return_inverse=True)[1].reshape(ids_S.shape)
+    weight_S = border_weight(ids_S, 1.0, _SIGMA)
+    areas = np.bincount(ids_S.ravel())
+    # The greatest weight beside an object is of the smallest sum.
+    greatest = np.zeros(len(areas), np.float32)
     for axis in range(ids_S.ndim):
-        numbers, sums = np.moveaxis(numbers_S, axis, 0), np.moveaxis(sums_S, axis, 0)
+        ids, weights = np.moveaxis(ids_S, axis, 0), np.moveaxis(weight_S, axis, 0)
         for owner, beside in ((slice(1, None), slice(None, -1)), (slice(None, -1), slice(1, None))):
-            near = np.isfinite(sums[beside])
-            np.minimum.at(nearest, numbers[owner][near], sums[beside][near])
-    found: np.ndarray = np.stack([areas, nearest], axis=1)[ids != 0]
+            near = (weights[beside] > 0) & (ids[owner] != 0)
+            np.maximum.at(greatest, ids[owner][near], weights[beside][near])
+    with np.errstate(divide="ignore"):
+        sums = _SIGMA * np.sqrt(-2 * np.log(greatest, dtype=np.float64))
+    there = areas > 0
+    there[0] = False
+    found: np.ndarray = np.stack([areas, sums], axis=1)[there]
     return found
 
 

@@ -56,7 +56,7 @@ def split_problems(survey: Survey, section: Validation) -> list[Problem]:
     try:
         training, held = split_validation(names, section)
     except AnnotationError as error:
-        return [explain(error)]
+        return [dataclasses.replace(explain(error), kind="split")]
     if training == held:
         text = "one image only: validation is on the very image that is trained on"
         return [Problem("split", "note", (survey.images[0].image,), text, "annotate a second one")]

@@ -100,9 +100,15 @@ def inspect_data(
     channels = max(len(survey.channels), 1)
     fits = fits_memory(channels, classes, device or choose_device(), ranks)
     configuration = configure(survey, changes, fits, hours)
-    split = split_problems(survey, configuration.recipe.validation)
+    own = configuration.recipe
+    found = [*survey.problems, *split_problems(survey, own.validation)]
+    at_once = min(own.training.micro_batch or own.training.batch, own.training.batch)
+    if survey.usable and not fits(own, at_once):
+        text = f"a step with tiles of {own.training.tile} pixels does not fit into memory"
+        remedy = "a smaller network.width or training.tile, or a machine with more memory"
+        found.append(Problem("memory", "error", (), text, remedy))
     order = {"error": 0, "warning": 1, "note": 2}
-    problems = sorted([*survey.problems, *split], key=lambda problem: order[problem.level])
+    problems = sorted(found, key=lambda problem: order[problem.level])
     return Inspection(survey, configuration, tuple(problems))
 
 
