@@ -273,3 +273,32 @@ def test_the_files_are_counted_as_they_are_read(clean: Path) -> None:
     said: list[tuple[int, int]] = []
     take_survey(clean, load_recipe("default"), lambda done, total: said.append((done, total)))
     assert said == [(n, 8) for n in range(1, 9)]
+
+
+def test_many_classes_may_be_objects(data: Path, spoil: Spoil, look: Look) -> None:
+    for number in range(8):
+        spoil(
+            f"labels/{number:02d}.png",
+            lambda array: np.where(array > 0, array % 7 + 1, 0).astype(np.uint8),
+        )
+    (problem,) = look(data, "labels.kind=classes").problems
+    assert (problem.kind, problem.level) == ("values", "note")
+    assert problem.remedy.endswith("labels.kind=instances")
+
+
+def test_a_store_is_looked_at_as_a_file_is(clean: Path, tmp_path: Path, look: Look) -> None:
+    from predictions import write_zarr
+
+    for part in ("images", "labels"):
+        (tmp_path / "stores" / part).mkdir(parents=True)
+        for path in sorted((clean / part).iterdir()):
+            array = read_image(path, labels=True).array
+            image = Image(array.astype(np.uint16 if part == "labels" else np.uint8), "YX")
+            write_zarr(tmp_path / "stores" / part / f"{path.stem}.zarr", image)
+    stores, files = look(tmp_path / "stores"), look(clean)
+    assert stores.problems == ()
+    assert (stores.objects, stores.channels, stores.meaning) == (
+        files.objects,
+        files.channels,
+        files.meaning,
+    )

@@ -189,7 +189,7 @@ def _channel_names(count: int) -> Sequence[str]:
 
 def _recipe(found: Inspection) -> str:
     chosen = found.configuration
-    rows = [[c.key, _plain(c.value), c.reason] for c in chosen.choices]
+    rows = [[c.key, c.shown, c.reason] for c in chosen.choices]
     parts = [
         paragraph(
             "septum train chooses this where no --recipe is given; --set section.key=value "
@@ -200,10 +200,6 @@ def _recipe(found: Inspection) -> str:
         code(f"septum train {shlex.quote(found.survey.data)} --out RUN"),
     ]
     return "".join(parts)
-
-
-def _plain(value: object) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else f"{value}"
 
 
 def _images(survey: Survey) -> str:

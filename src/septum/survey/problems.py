@@ -13,7 +13,7 @@ from septum.errors import AnnotationError
 from septum.recipe import Validation
 from septum.survey.registration import clear_shift
 from septum.survey.seen import Seen, explain
-from septum.survey.survey import Duplicates, ImageFacts, Problem, Survey
+from septum.survey.survey import Duplicates, ImageFacts, Problem, Survey, in_micrometres
 
 SATURATED = {"grey": 0.05, "colour": 0.4}
 """Share of grey values at the top from which an image counts as saturated; a bright field is often
@@ -23,6 +23,7 @@ FAINT = 0.05
 EQUAL_SIZES = 1.1
 """Pixel sizes that differ by less are the same, measured twice."""
 NAMED = 5
+FEW_CLASSES = 5
 
 
 def find_problems(survey: Survey, seen: Sequence[Seen]) -> Survey:
@@ -57,9 +58,8 @@ def split_problems(survey: Survey, section: Validation) -> list[Problem]:
         training, held = split_validation(names, section)
     except AnnotationError as error:
         return [dataclasses.replace(explain(error), kind="split")]
-    if training == held:
-        text = "one image only: validation is on the very image that is trained on"
-        return [Problem("split", "note", (survey.images[0].image,), text, "annotate a second one")]
+    if training == held:  # the recipe's advice says what that means
+        return []
     found = []
     validation = {names[index] for index in held}
     files = {image.name: image.image for image in survey.images}
@@ -126,27 +126,27 @@ def _types(survey: Survey) -> Iterator[Problem]:
 
 
 def _pixel_sizes(survey: Survey) -> Iterator[Problem]:
-    known = [image for image in survey.images if image.pixel_size is not None]
+    known = [(image, image.pixel_size) for image in survey.images if image.pixel_size is not None]
     if not known:
         return
-    usual = tuple(np.median([image.pixel_size for image in known], axis=0).tolist())
+    counts = Counter(size for _, size in known)
+    usual = max(sorted(counts), key=lambda size: counts[size])
     odd = [
-        image
-        for image in known
-        if max(max(a / b, b / a) for a, b in zip(image.pixel_size or (), usual, strict=True))
-        > EQUAL_SIZES
+        (image, size)
+        for image, size in known
+        if max(max(a / b, b / a) for a, b in zip(size, usual, strict=True)) > EQUAL_SIZES
     ]
     if odd:
-        sizes = " × ".join(f"{size:g}" for size in odd[0].pixel_size or ())
+        images = [image for image, _ in odd]
         text = (
-            f"{_some([i.image for i in odd])}: pixels of {sizes} µm, where most images have "
-            f"{' × '.join(f'{size:g}' for size in usual)} µm: objects are of another size there"
+            f"{_some([i.image for i in images])}: pixels of {in_micrometres(odd[0][1])}, where most "
+            f"images have {in_micrometres(usual)}: objects are of another size there"
         )
-        yield _of(odd, "pixel sizes", "warning", text, "rescale them, or train a model for each")
-    if len(known) < len(survey.images):
-        count = len(survey.images) - len(known)
-        unknown = [image for image in survey.images if image.pixel_size is None]
-        text = f"{count} of {len(survey.images)} images do not say their pixel size"
+        remedy = "rescale them, or train a model for each"
+        yield _of(images, "pixel sizes", "warning", text, remedy)
+    unknown = [image for image in survey.images if image.pixel_size is None]
+    if unknown:
+        text = f"{len(unknown)} of {len(survey.images)} images do not say their pixel size"
         yield _of(unknown, "pixel sizes", "note", text, "save them with it")
 
 
@@ -216,6 +216,9 @@ def _labels(survey: Survey) -> Iterator[Problem]:
         return
     if meaning.kind == "binary" and len(meaning.object_values) > 1:
         text = f"binary labels with the values {_some(list(map(str, meaning.object_values)))}"
+        yield Problem("values", "note", (), text, "if they are objects, labels.kind=instances")
+    if meaning.kind == "classes" and meaning.class_count > FEW_CLASSES:
+        text = f"{meaning.class_count} classes, since the label images share their values"
         yield Problem("values", "note", (), text, "if they are objects, labels.kind=instances")
     gold = [image for image in survey.images if "_GT/SEG" in image.labels.replace("\\", "/")]
     if gold and not meaning.unlabelled_ignored:

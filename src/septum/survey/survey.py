@@ -180,3 +180,8 @@ class Survey:
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON."""
         return asdict(self)
+
+
+def in_micrometres(pixel_size: tuple[float, ...]) -> str:
+    """``0.5 × 0.5 µm``."""
+    return " × ".join(f"{size:g}" for size in pixel_size) + " µm"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from septum.survey.survey import Level, Problem, Spread, Survey
+from septum.survey.survey import Level, Problem, Spread, Survey, in_micrometres
 
 SHOWN = 4
 """Different sizes or names that are listed; the rest is counted."""
@@ -38,11 +38,11 @@ def describe(survey: Survey) -> list[tuple[str, str]]:
     empty = [image.name for image in survey.images if image.empty]
     entries.append(("empty", f"{len(empty)} without an object ({_listed(empty)})" if empty else
                     "no image without an object"))  # fmt: skip
-    for row in survey.series:
-        entries.append(
-            ("series", f"{row.stack}: {len(row.names)} neighbours, correlating by "
-             f"{row.correlation:.2f}")
-        )  # fmt: skip
+    for row in survey.series[:SHOWN]:
+        words = f"{len(row.names)} neighbours, correlating by {row.correlation:.2f}"
+        entries.append(("series", f"{row.stack}: {words}"))
+    if len(survey.series) > SHOWN:
+        entries.append(("", f"and {len(survey.series) - SHOWN} more series"))
     return entries
 
 
@@ -90,7 +90,7 @@ def _pixels(survey: Survey) -> str:
         size = "pixel size unknown"
     else:
         usual = max(sorted(sizes), key=lambda value: sizes[value])
-        size = f"{' × '.join(f'{s:g}' for s in usual)} µm a pixel"
+        size = f"{in_micrometres(usual)} a pixel"
         size += f" (and {len(sizes) - 1} other sizes)" if len(sizes) > 1 else ""
     plural = "" if channels == "1" else "s"
     return f"{types}{bits if survey.bits else ''}; {channels} channel{plural}; {size}"

@@ -5,6 +5,7 @@ Each function takes the survey and the recipe as it is so far, and gives choices
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -44,8 +45,12 @@ class Choice:
     reason: str
 
     def __str__(self) -> str:
-        value = str(self.value).lower() if isinstance(self.value, bool) else self.value
-        return f"{self.key} = {value}: {self.reason}"
+        return f"{self.key} = {self.shown}: {self.reason}"
+
+    @property
+    def shown(self) -> str:
+        """The value as `--set` takes it."""
+        return self.value if isinstance(self.value, str) else json.dumps(self.value)
 
 
 def choose_labels(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
@@ -105,7 +110,7 @@ def choose_intensity(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
     parts = [c.deviation / span for c, span in zip(survey.channels, spans, strict=True) if span > 0]
     if parts:
         value = round(min(recipe.augment.brightness * min(*parts, 1.0), 1.0), 3)
-        unit = "is in units of that range, of which the deviation is a part"
+        unit = "in units of that range, of which the deviation is a part only"
         yield Choice("augment.brightness", value, unit)
 
 
@@ -134,7 +139,7 @@ def choose_loss(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
     narrow = objects.gap.low if objects.gap is not None else NARROW
     sigma = recipe.loss.border_sigma * max(1.0, narrow / NARROW)
     value = min(round(2 * sigma) / 2, max(WIDEST_SIGMA, recipe.loss.border_sigma))
-    reason = f"pixels: the narrowest walls are {narrow - 1:.0f} wide (at 5 %)"
+    reason = f"the narrowest walls (5 %) are {narrow - 1:.0f} pixels wide"
     yield Choice("loss.border_sigma", value, reason)
 
 
