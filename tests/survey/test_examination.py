@@ -259,11 +259,15 @@ def test_large_images_are_looked_at_in_windows(
 
 
 def test_labels_that_are_not_kept_are_read_again(
-    clean: Path, look: Look, monkeypatch: pytest.MonkeyPatch
+    clean: Path, tmp_path: Path, look: Look, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = look(clean)
+    for part, end in (("images", "volume"), ("labels", "labels")):
+        files = sorted((clean / part).iterdir())
+        planes = np.stack([read_image(path, labels=True).array for path in files])
+        tifffile.imwrite(tmp_path / f"x-{end}.tif", planes)
+    kept = [look(clean), look(tmp_path)]
     monkeypatch.setattr(seen, "KEPT", 0)
-    assert look(clean) == kept
+    assert [look(clean), look(tmp_path)] == kept
 
 
 def test_the_files_are_counted_as_they_are_read(clean: Path) -> None:

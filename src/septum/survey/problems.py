@@ -138,10 +138,8 @@ def _pixel_sizes(survey: Survey) -> Iterator[Problem]:
     ]
     if odd:
         images = [image for image, _ in odd]
-        text = (
-            f"{_some([i.image for i in images])}: pixels of {in_micrometres(odd[0][1])}, where most "
-            f"images have {in_micrometres(usual)}: objects are of another size there"
-        )
+        sizes = f"pixels of {in_micrometres(odd[0][1])}, where most have {in_micrometres(usual)}"
+        text = f"{_some([i.image for i in images])}: {sizes}: objects are of another size there"
         remedy = "rescale them, or train a model for each"
         yield _of(images, "pixel sizes", "warning", text, remedy)
     unknown = [image for image in survey.images if image.pixel_size is None]
