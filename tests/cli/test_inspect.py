@@ -109,3 +109,13 @@ def test_training_chooses_what_inspect_says(
     chosen = build_recipe(json.loads(seen.read_text("utf-8"))["recipe"])
     assert load_recipe(str(tmp_path / "run" / "recipe.toml")) == chosen
     assert chosen.training.steps == 2
+
+
+def test_a_step_that_does_not_fit_however_small_is_status_2(
+    cells: Path, septum: Septum, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("septum.training.memory.available_memory", lambda: 1000)
+    result = septum("inspect", cells)
+    assert result.status == 2
+    assert "training.micro_batch = 1" in result.out
+    assert "does not fit into memory" in result.err.splitlines()[-1]

@@ -220,9 +220,7 @@ def _labels(survey: Survey) -> Iterator[Problem]:
         yield Problem("values", "note", (), text, "if they are objects, labels.kind=instances")
     gold = [image for image in survey.images if "_GT/SEG" in image.labels.replace("\\", "/")]
     if gold and not meaning.unlabelled_ignored:
-        text = (
-            "the challenge's gold truth: cells may be missing in it, and would count as background"
-        )
+        text = "the challenge's gold truth: cells that are missing in it count as background"
         remedy = "if so, train on the silver truth (…_ST), which is complete"
         yield _of(gold, "partial", "note", text, remedy)
 

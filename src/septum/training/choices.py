@@ -139,7 +139,7 @@ def choose_loss(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
     narrow = objects.gap.low if objects.gap is not None else NARROW
     sigma = recipe.loss.border_sigma * max(1.0, narrow / NARROW)
     value = min(round(2 * sigma) / 2, max(WIDEST_SIGMA, recipe.loss.border_sigma))
-    reason = f"the narrowest walls (5 %) are {narrow - 1:.0f} pixels wide"
+    reason = f"of the walls, the narrowest (5 %) measure {narrow - 1:.1f} pixels"
     yield Choice("loss.border_sigma", value, reason)
 
 
