@@ -9,6 +9,7 @@ from pathlib import Path
 
 from septum.annotation.coco import open_coco
 from septum.annotation.matching import (
+    UnpairedError,
     has_letter,
     image_key,
     in_order,
@@ -203,9 +204,11 @@ def labels_within(store: Path) -> Path:
 def _pairs(images: Sequence[Path], labels: Sequence[Path]) -> list[Pair]:
     try:
         matched = match_names(images, labels)
-    except AnnotationError:
+    except AnnotationError as error:
         classes = match_classes(images, labels)
         if not classes:
+            if isinstance(error, UnpairedError):
+                error.matched = in_order(label_pair(*both) for both in error.files.items())
             raise
         return in_order(class_pair(image, files) for image, files in classes.items())
     return in_order(label_pair(image, file) for image, file in matched.items())

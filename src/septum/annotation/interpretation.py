@@ -119,21 +119,24 @@ def interpret(
 
 
 def describe_meaning(meaning: LabelMeaning, section: Labels, pairs: Sequence[Pair] = ()) -> str:
-    """`LabelMeaning.describe`, and, where it was guessed from the values, what overrules it.
+    """`LabelMeaning.describe`, and what overrules it where it was guessed from the values."""
+    doubt = doubt_of(meaning, section, pairs)
+    return f"{meaning.describe()} ({doubt})" if doubt else meaning.describe()
+
+
+def doubt_of(meaning: LabelMeaning, section: Labels, pairs: Sequence[Pair] = ()) -> str:
+    """Where the kind of labels was guessed from their values: what overrules it; else "".
 
     Few objects an image look like classes, and classes in one piece each like objects; of more
     than 20 an image nobody doubts what they are, nor of what the files of ``pairs`` say themselves.
     """
     sure = meaning.kind == "binary" or meaning.objects > MANY_VALUES * meaning.images
     if section.kind != "auto" or sure or any(pair.drawing is not None for pair in pairs):
-        return meaning.describe()
+        return ""
     other, what = (
         ("instances", "numbers of objects") if meaning.kind == "classes" else ("classes", "classes")
     )
-    return (
-        f"{meaning.describe()} (a guess from the values; if they are {what}: "
-        f"--set labels.kind={other})"
-    )
+    return f"a guess from the values; if they are {what}: --set labels.kind={other}"
 
 
 def _asked(labels: Labels | LabelMeaning | None) -> tuple[str, tuple[str, ...], str]:

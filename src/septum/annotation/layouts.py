@@ -13,7 +13,7 @@ from septum.annotation.folders import (
     pairs_of_two_folders,
 )
 from septum.annotation.interpretation import name_values
-from septum.annotation.matching import stem
+from septum.annotation.matching import UnpairedError, stem
 from septum.annotation.meaning import LabelMeaning
 from septum.annotation.pair import Pair
 from septum.annotation.pair_tables import pairs_of_table
@@ -21,7 +21,7 @@ from septum.errors import InputError
 from septum.images.zarr_store import is_zarr
 from septum.recipe import Labels
 
-__all__ = ["LAYOUTS", "Pair", "find_pairs"]
+__all__ = ["LAYOUTS", "Pair", "UnpairedError", "find_pairs"]
 
 LAYOUTS = (
     "a folder with images/ and labels/ (or masks/), a folder of NAME.tif with NAME_labels.tif or "
@@ -54,7 +54,7 @@ def find_pairs(data: Path | str, labels: Labels | LabelMeaning | None = None) ->
 
     ``labels`` says what names and numbers are to mean; without it they are as `name_values` finds
     them. Raises InputError for a path that is missing, empty or in none of these layouts, and
-    AnnotationError, with names and number, for images without labels or labels without images.
+    UnpairedError, with names and number, for images without labels or labels without images.
     """
     data = Path(data)
     if not data.exists():
@@ -63,7 +63,11 @@ def find_pairs(data: Path | str, labels: Labels | LabelMeaning | None = None) ->
         raise InputError(f"{data}: is a single file; expected {LAYOUTS}")
     if data.is_dir() and not any(not item.name.startswith(".") for item in data.iterdir()):
         raise InputError(f"{data}: is an empty folder; expected {LAYOUTS}")
-    return name_values(_find(data), labels)
+    try:
+        return name_values(_find(data), labels)
+    except UnpairedError as error:
+        error.matched = name_values(error.matched, labels)
+        raise
 
 
 def _find(data: Path) -> list[Pair]:

@@ -19,6 +19,18 @@ _IMAGE_ENDING = re.compile(r"[-_. ](images?|img|volume|raw)$", re.I)
 _IMAGE_BEGINNING = re.compile(r"^(images?|img|im|raw)[-_. ](?=.)", re.I)
 
 
+class UnpairedError(AnnotationError):
+    """Images without labels, or labels without images.
+
+    ``files``: the image and label files that do match; ``matched``: the pairs made of them.
+    """
+
+    def __init__(self, message: str, files: dict[Path, Path]) -> None:
+        super().__init__(message)
+        self.files = files
+        self.matched: list[Pair] = []
+
+
 def stem(path: Path) -> str:
     """A file's name without its type, of which it may have two: ``a.ome.tif``, ``a.tif.geojson``.
 
@@ -56,17 +68,17 @@ def match_names(images: Sequence[Path], labels: Sequence[Path]) -> dict[Path, Pa
 
     Equal names win, then those equal without an ending such as ``_mask`` or ``-volume``; if that
     leaves a file alone, also without a beginning such as ``label_`` and ``image_``; then without
-    regard to case. Raises AnnotationError naming the files left alone, or two of one name.
+    regard to case. Raises UnpairedError naming the files left alone, of the way that leaves the
+    fewest, or AnnotationError for two of one name.
     """
-    first: AnnotationError | None = None
+    failed: list[AnnotationError] = []
     for fold in (_as_it_is, str.casefold):
         for image_name, label_name in ((image_key, label_key), (_bare_image, _bare_label)):
             try:
                 return _match(images, labels, image_name, label_name, fold)
             except AnnotationError as error:
-                first = first or error
-    assert first is not None
-    raise first
+                failed.append(error)
+    raise max(failed, key=lambda e: len(e.files) if isinstance(e, UnpairedError) else 0)
 
 
 def match_classes(images: Sequence[Path], labels: Sequence[Path]) -> dict[Path, dict[str, Path]]:
@@ -152,7 +164,8 @@ def _join(images: dict[str, Path], labels: dict[str, Path]) -> dict[Path, Path]:
         problems.append(f"{named(list(alone.values()))} without an image")
     if problems:
         near = _nearest(without, alone)
-        raise AnnotationError(f"{'; '.join(problems)}; {near}{_REMEDY}")
+        both = {images[key]: labels[key] for key in images if key in labels}
+        raise UnpairedError(f"{'; '.join(problems)}; {near}{_REMEDY}", both)
     return {images[key]: labels[key] for key in images}
 
 

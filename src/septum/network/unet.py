@@ -168,6 +168,8 @@ def initialize(network: nn.Module, gain: float = 2.0) -> None:
             incoming = module.in_channels
         else:
             continue
+        if module.weight.is_meta:  # it has no numbers, and torch would load its compiler for them
+            continue
         nn.init.normal_(module.weight, 0.0, math.sqrt(gain / incoming))
         if module.bias is not None:
             nn.init.zeros_(module.bias)

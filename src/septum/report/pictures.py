@@ -139,6 +139,15 @@ def draw_labels(picture: Rgb, ids_YX: np.ndarray, ignored_YX: np.ndarray | None 
     return _rgb(out)
 
 
+def draw_outlines(picture: Rgb, ids_YX: np.ndarray) -> Rgb:
+    """The outlines alone of classes or objects, in their colours; what is inside stays as it is."""
+    out = picture.copy()
+    edge = _outline(ids_YX) & (ids_YX != 0)
+    colours = np.array(PALETTE, np.uint8)
+    out[edge] = colours[(ids_YX[edge].astype(np.int64) - 1) % len(PALETTE)]
+    return out
+
+
 def draw_errors(picture: Rgb, predicted_YX: np.ndarray, classes_YX: np.ndarray) -> Rgb:
     """Wrong pixels in full colour on the faded picture; what is not annotated cannot be wrong."""
     grey = picture.astype(np.float64).mean(axis=-1, keepdims=True)

@@ -118,6 +118,11 @@ def _remarks(
     return [describe_meaning(meaning, recipe.labels, pairs), *drawn]
 
 
+def is_divisible(extents: Sequence[int]) -> bool:
+    """Whether a quarter of an image is large enough to validate on."""
+    return max(extents) // 4 >= LEAST_QUARTER
+
+
 def divide(item: AnyItem, meaning: LabelMeaning) -> tuple[list[AnyItem], list[AnyItem]] | None:
     """A single image as a part to train on and one to validate on; None if it is too small.
 
@@ -125,10 +130,10 @@ def divide(item: AnyItem, meaning: LabelMeaning) -> tuple[list[AnyItem], list[An
     the last has no object.
     """
     extents = item.extents
+    if not is_divisible(extents):
+        return None
     axis = int(np.argmax(extents))
     quarter = extents[axis] // 4
-    if quarter < LEAST_QUARTER:
-        return None
 
     def part(start: int, stop: int) -> AnyItem:
         sides = [slice(0, extent) for extent in extents]

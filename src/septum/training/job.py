@@ -68,6 +68,8 @@ class Job:
         self.steps = planned_steps(recipe, data)
         self.longer = False
         """Whether the run was begun with fewer steps."""
+        self.choices: list[str] = []
+        """How the recipe was chosen, in words, if it was."""
         self.validate_every = section.validate_every or self.steps_per_epoch
 
         self.step = 0
@@ -104,6 +106,7 @@ class Job:
             warning.append(f"pixels are {sides}: border weights count distances in the specimen")
         return [
             *warning,
+            *self.choices,
             f"{len(self.data.training)} training and {len(self.data.validation)} validation images "
             f"({', '.join(item.name for item in self.data.validation[:4])}"
             f"{', …' if len(self.data.validation) > 4 else ''})",
