@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 
@@ -19,8 +20,12 @@ MANY_VALUES = 20
 ONE_PIECE = 0.9
 
 
-def find_meaning(labels: Iterable[tuple[str, np.ndarray]], section: Labels) -> LabelMeaning:
+def find_meaning(
+    labels: Iterable[tuple[str, np.ndarray]], section: Labels, masks: tuple[str, ...] = ()
+) -> LabelMeaning:
     """Find what the values of all label images (name, integer array), seen together, mean.
+
+    ``masks``: the names of overlapping classes, whose label images are bytes of bits.
 
     With ``kind="auto"``, values being counted without the ignored one and without strays:
 
@@ -33,9 +38,10 @@ def find_meaning(labels: Iterable[tuple[str, np.ndarray]], section: Labels) -> L
     A stray value is in fewer than 10 % of the images and of fewer than 0.1 % of the pixels, all
     strays together being below 1 % of what is not 0. Classes with strays are refused. Raises
     AnnotationError: strays, nothing annotated, an ``object`` value that never occurs, more than
-    254 classes, values that are neither classes nor objects.
+    254 classes, values that are neither classes nor objects, not as many names as classes.
     """
-    census = take_census(labels, section.ignore, pieces=section.kind == "auto")
+    ignore = IGNORE if section.kind == "overlapping" else section.ignore
+    census = take_census(labels, ignore, pieces=section.kind == "auto")
     _refuse_empty(census)
     kind = section.kind if section.kind != "auto" else _guess(census, section)
     if section.unlabelled == "ignore" and kind != "instances":
@@ -43,11 +49,20 @@ def find_meaning(labels: Iterable[tuple[str, np.ndarray]], section: Labels) -> L
             f"labels.unlabelled = 'ignore' is for instance labels, but these are {kind}; set "
             "labels.ignore=0 to ignore value 0"
         )
+    if kind == "overlapping":
+        return _overlapping(census, section, masks)
     if kind == "binary":
-        return _binary(census, section)
-    if kind == "classes":
-        return _classes(census, section)
-    return _instances(census, section)
+        meaning = _binary(census, section)
+    elif kind == "classes":
+        meaning = _classes(census, section)
+    else:
+        meaning = _instances(census, section)
+    if len(section.names) not in (0, meaning.class_count):
+        raise AnnotationError(
+            f"labels.names has {len(section.names)} names for {meaning.class_count} classes "
+            f"({meaning.describe()}); name all of them, the background first"
+        )
+    return replace(meaning, names=section.names)
 
 
 def to_target(
@@ -57,16 +72,22 @@ def to_target(
 
     Instances are, for instance labels, their ids, of which every pixel with a face neighbour of
     another id has become background in both maps: the separation border that the network is to
-    learn (Ronneberger et al. 2015, section 3, by morphological operations). For binary labels and
-    classes they are the pieces, by face neighbours, of each class but 0. Raises AnnotationError
-    with the value and its number for a value that ``meaning`` does not know.
+    learn (Ronneberger et al. 2015, section 3, by morphological operations); not so if the meaning
+    is without ``seams``. For binary labels and classes they are the pieces, by face neighbours, of
+    each class but 0. Of overlapping classes the class map holds bits, bit k − 1 for class k, and
+    the instances are the pieces of what is in any. Raises AnnotationError with the value and its
+    number for a value that ``meaning`` does not know.
     """
     ignored = labels_S == meaning.ignore if meaning.ignore is not None else None
+    if meaning.kind == "overlapping":
+        bits_S = labels_S.astype(np.uint8)
+        return bits_S, _pieces(((bits_S != 0) & (bits_S != IGNORE)).astype(np.uint8))
     if meaning.kind == "instances":
         instances_S = labels_S.astype(np.int32)
         if ignored is not None:
             instances_S[ignored] = 0
-        instances_S[_touching(instances_S)] = 0
+        if meaning.seams:
+            instances_S[_touching(instances_S)] = 0
         classes_S = (instances_S != 0).astype(np.uint8)
         if meaning.unlabelled_ignored:
             classes_S[labels_S == 0] = IGNORE
@@ -222,6 +243,33 @@ def _classes(census: Census, section: Labels) -> LabelMeaning:
         ignore=section.ignore,
         shares=shares,
         images=census.images,
+    )
+
+
+def _overlapping(census: Census, section: Labels, masks: tuple[str, ...]) -> LabelMeaning:
+    names = section.names or masks
+    if len(names) != len(masks):
+        raise AnnotationError(
+            f"labels.names has {len(names)} names for {len(masks)} masks; name each, in the order "
+            "of axis C"
+        )
+    pixels = sum(census.totals.values())
+    inside = [
+        sum(count for bits, count in census.totals.items() if bits >> number & 1)
+        for number in range(len(masks))
+    ]
+    if 0 in inside:
+        raise AnnotationError(
+            f"{names[inside.index(0)]}: this mask is empty in all {census.images} label images, "
+            "from which nothing can be learnt of it; leave it out"
+        )
+    return LabelMeaning(
+        kind="overlapping",
+        class_values=(0, *(1 << number for number in range(len(masks)))),
+        ignore=section.ignore,
+        shares=(census.totals[0] / pixels, *(count / pixels for count in inside)),
+        images=census.images,
+        names=("background", *names),
     )
 
 

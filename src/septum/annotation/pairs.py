@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from septum.annotation.layouts import Pair, find_pairs
-from septum.annotation.stored_pairs import Annotated, check_channels, match_parts
+from septum.annotation.stored_pairs import DRAWN, Annotated, Meant, check_channels, match_parts
 from septum.errors import AnnotationError
 from septum.images.stored import load_image
 from septum.recipe import Validation
@@ -16,14 +16,14 @@ from septum.recipe import Validation
 __all__ = ["Annotated", "Pair", "find_pairs", "load_pairs", "split_validation"]
 
 
-def load_pairs(pairs: Sequence[Pair], dimensions: int = 2) -> list[Annotated]:
+def load_pairs(pairs: Sequence[Pair], dimensions: int = 2, meant: Meant = DRAWN) -> list[Annotated]:
     """Read all pairs into memory; in 2D each plane of a stack is an image of its own.
 
     Colour label images whose channels agree count as grey, and so do colour images, if others of
     the data set are grey. Raises AnnotationError, naming both files, if sizes or numbers of pages
     or channels do not fit, or labels are not whole numbers; ImageFileError as `read_image` does.
     """
-    loaded = [part for pair in pairs for part in _load(pair, dimensions)]
+    loaded = [part for pair in pairs for part in _load(pair, dimensions, meant)]
     if len({part.image_CS.shape[0] for part in loaded}) > 1:
         loaded = [_grey(part) for part in loaded]
     check_channels([(part.image_path, len(part.image_CS)) for part in loaded])
@@ -101,9 +101,9 @@ def find_names(wanted: str, names: Sequence[str], setting: str) -> list[int]:
     return found
 
 
-def _load(pair: Pair, dimensions: int) -> list[Annotated]:
+def _load(pair: Pair, dimensions: int, meant: Meant) -> list[Annotated]:
     image, labels = load_image(pair.image), load_image(pair.labels, labels=True)
-    return [part.read() for part in match_parts(pair, image, labels, dimensions)]
+    return [part.read() for part in match_parts(pair, image, labels, dimensions, meant)]
 
 
 def _grey(part: Annotated) -> Annotated:

@@ -11,9 +11,17 @@ from typing import Any
 import numpy as np
 
 from septum.annotation.layouts import Pair
+from septum.annotation.masks import as_bits, mask_names
+from septum.annotation.meaning import LabelMeaning
 from septum.errors import AnnotationError
 from septum.images.pixel_size import relative_spacing
 from septum.images.stored import Box, StoredImage, StoredStack, open_image
+from septum.recipe import Labels
+
+Meant = Labels | LabelMeaning
+"""What is known of labels before they are read: whether they are one mask a class, and which value
+is ignored."""
+DRAWN = Labels()
 
 
 @dataclass(frozen=True)
@@ -21,8 +29,10 @@ class Annotated:
     """One image with its labels.
 
     ``image_CS``: channels first, then the spatial axes (Z)YX, of the file's own type.
-    ``labels_S``: integers as drawn, of the same spatial shape. ``pixel_size``: micrometres, one a
-    spatial axis, or None. ``name`` tells the planes of a stack apart: ``train-volume[07]``.
+    ``labels_S``: integers as drawn, of the same spatial shape; of overlapping classes the bits of
+    `septum.annotation.masks`. ``pixel_size``: micrometres, one a spatial axis, or None. ``name``
+    tells the planes of a stack apart: ``train-volume[07]``. ``masks``: the names of overlapping
+    classes.
     """
 
     name: str
@@ -31,6 +41,7 @@ class Annotated:
     pixel_size: tuple[float, ...] | None
     image_path: Path
     label_path: Path
+    masks: tuple[str, ...] = ()
 
     @property
     def extents(self) -> tuple[int, ...]:
@@ -58,6 +69,7 @@ class StoredAnnotated:
     pixel_size: tuple[float, ...] | None
     image_path: Path
     label_path: Path
+    masks: tuple[str, ...] = ()
 
     @property
     def extents(self) -> tuple[int, ...]:
@@ -84,27 +96,28 @@ class StoredAnnotated:
         """
         labels_S = self.read_labels(box)
         image_CS = self.image.read(box)
-        return Annotated(
-            self.name, image_CS, labels_S, self.pixel_size, self.image_path, self.label_path
-        )
+        paths = (self.image_path, self.label_path)
+        return Annotated(self.name, image_CS, labels_S, self.pixel_size, *paths, self.masks)
 
     def read_labels(self, box: Box | None = None) -> np.ndarray:
         """The labels alone, of the axes (Z)YX; raises as ``read``."""
         return _whole(self.labels.read(box)[0], self.label_path)
 
 
-def open_pairs(pairs: Sequence[Pair], dimensions: int = 2) -> list[StoredAnnotated]:
+def open_pairs(
+    pairs: Sequence[Pair], dimensions: int = 2, meant: Meant = DRAWN
+) -> list[StoredAnnotated]:
     """The images that `load_pairs` would give, their pixels left in the files.
 
-    Raises the same errors, of what headers tell: numbers of pages, sizes, channels. What only
-    the pixels tell is found when they are read. Colour images, where others of the data set are
-    grey, must be grey, too; labels in colour must be.
+    Raises the same errors, of what headers tell: numbers of pages, sizes, channels, masks. What
+    only the pixels tell is found when they are read. Colour images, where others of the data set
+    are grey, must be grey, too; labels in colour must be.
     """
     opened = [
         part
         for pair in pairs
         for part in match_parts(
-            pair, open_image(pair.image), open_image(pair.labels, labels=True), dimensions
+            pair, open_image(pair.image), open_image(pair.labels, labels=True), dimensions, meant
         )
     ]
     if {part.channels for part in opened} == {1, 3}:
@@ -115,10 +128,15 @@ def open_pairs(pairs: Sequence[Pair], dimensions: int = 2) -> list[StoredAnnotat
 
 
 def match_parts(
-    pair: Pair, image: StoredImage, labels: StoredImage, dimensions: int
+    pair: Pair, image: StoredImage, labels: StoredImage, dimensions: int, meant: Meant = DRAWN
 ) -> list[StoredAnnotated]:
     """Each part of the image with its labels. Raises AnnotationError as `open_pairs`."""
-    labels = _one_number_a_pixel(labels, image)
+    masks: tuple[str, ...] = ()
+    if meant.kind == "overlapping":
+        masks = mask_names(labels)
+        labels = as_bits(labels, meant.ignore)
+    else:
+        labels = _one_number_a_pixel(labels, image)
     plain = image.axes.replace("C", "")
     if labels.shape == _without_channels(image):
         # What the image says of its axes holds for its labels.
@@ -138,7 +156,8 @@ def match_parts(
                 f"{_size(label_part)}; expected the same size: export the labels again, or crop"
             )
         name = pair.name + suffix
-        matched.append(StoredAnnotated(name, part, label_part, size, pair.image, pair.labels))
+        paths = (pair.image, pair.labels)
+        matched.append(StoredAnnotated(name, part, label_part, size, *paths, masks))
     return matched
 
 
@@ -147,6 +166,17 @@ def check_channels(images: Sequence[tuple[Path, int]]) -> None:
     for path, channels in images:
         if channels != images[0][1]:
             raise AnnotationError(_other_channels(path, channels, *images[0]))
+
+
+def same_masks(items: Sequence[StoredAnnotated]) -> tuple[str, ...]:
+    """The names of overlapping classes, which are those of all images. Raises AnnotationError."""
+    for item in items:
+        if item.masks != items[0].masks:
+            raise AnnotationError(
+                f"{item.label_path}: masks of {', '.join(item.masks)}, but {items[0].label_path} "
+                f"has {', '.join(items[0].masks)}; expected the same, in the same order, in all"
+            )
+    return items[0].masks if items else ()
 
 
 def _other_channels(path: Path, channels: int, other: Path, others: int) -> str:
@@ -202,7 +232,8 @@ def _one_number_a_pixel(labels: StoredImage, image: StoredImage) -> StoredImage:
     return _grey(
         labels,
         f"{labels.source}: labels in {labels.channels} differing channels (colours); expected one "
-        "number a pixel: save them as a grey or palette image",
+        "number a pixel: save them as a grey or palette image; if they are one mask a class, set "
+        "labels.kind=overlapping",
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from septum.annotation.labels import LabelMeaning, find_meaning
 from septum.annotation.pairs import find_names
-from septum.annotation.stored_pairs import StoredAnnotated, open_pairs
+from septum.annotation.stored_pairs import Meant, StoredAnnotated, open_pairs, same_masks
 from septum.errors import AnnotationError, InputError
 from septum.evaluation.choices import Scored, score_plane
 from septum.evaluation.pairing import Match, match_predictions
@@ -102,7 +102,7 @@ def compare(
     """
     predictions, truths = find_predictions(prediction), find_truth(truth)
     matches, left = match_predictions(predictions, truths)
-    opened = [_open(match, dimensions) for match in matches]
+    opened = [_open(match, dimensions, labels) for match in matches]
     notes = []
     if isinstance(labels, Labels):
         if is_gold(truths) and labels.kind in ("auto", "instances") and not complete:
@@ -131,14 +131,15 @@ def compare(
     return Comparison(tuple(tasks), meaning, tuple(notes))
 
 
-def _open(match: Match, dimensions: Dimensions) -> list[StoredAnnotated]:
-    return open_pairs([match.truth], 2 if match.plane is not None else dimensions)
+def _open(match: Match, dimensions: Dimensions, labels: Meant) -> list[StoredAnnotated]:
+    return open_pairs([match.truth], 2 if match.plane is not None else dimensions, labels)
 
 
 def _find_meaning(parts: Sequence[StoredAnnotated], section: Labels, truth: Path) -> LabelMeaning:
     """The labels are read a file at a time, and again when they are scored."""
     try:
-        return find_meaning(((part.name, part.read_labels()) for part in parts), section)
+        labels = ((part.name, part.read_labels()) for part in parts)
+        return find_meaning(labels, section, same_masks(parts))
     except AnnotationError as error:
         message = str(error)
         if str(truth) not in message:  # it names an image, not the file that its labels are in
@@ -173,7 +174,7 @@ def _choose(
 def _score_file(task: Task, meaning: LabelMeaning) -> Iterator[Scored]:
     predicted = task.match.prediction
     both = f"{predicted.file} and {task.match.truth.labels}"
-    planes = _planes(task, both)
+    planes = _planes(task, both, meaning.kind == "overlapping")
     if len(planes) != len(task.parts):
         raise InputError(
             f"{both} differ in their number of planes: {len(planes)} and {len(task.parts)}; "
@@ -196,8 +197,8 @@ def _score_file(task: Task, meaning: LabelMeaning) -> Iterator[Scored]:
         yield Scored(name, scores, chosen, plane, drawn, segments_S, read)
 
 
-def _planes(task: Task, both: str) -> list[Plane]:
-    planes = list(read_prediction(task.match.prediction, task.dimensions))
+def _planes(task: Task, both: str, overlapping: bool) -> list[Plane]:
+    planes = list(read_prediction(task.match.prediction, task.dimensions, overlapping))
     number = task.match.plane
     if number is None:
         return planes

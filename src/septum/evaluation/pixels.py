@@ -149,6 +149,22 @@ def class_dice(
     }
 
 
+def mask_iou(
+    prediction_S: npt.NDArray[np.integer],
+    truth_S: npt.NDArray[np.integer],
+    class_count: int,
+    valid_S: Bools | None = None,
+) -> dict[int, float]:
+    """IoU of each overlapping class 1 … class_count − 1, class k being bit k − 1 of both maps.
+
+    1 for a class that is in neither.
+    """
+    return {
+        k: iou((prediction_S >> (k - 1)) & 1, (truth_S >> (k - 1)) & 1, valid_S)
+        for k in range(1, class_count)
+    }
+
+
 def mean_of_objects(values: dict[int, float]) -> float:
     """Mean over the classes above 0. With two classes that is the object's own value."""
     return float(np.mean([value for k, value in values.items() if k > 0]))

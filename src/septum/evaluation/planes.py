@@ -10,11 +10,13 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from septum.annotation.masks import bits_of
 from septum.errors import InputError
 from septum.evaluation.pixels import Numbers
 from septum.evaluation.predictions import Prediction, is_whole
 from septum.images.image import Image
 from septum.images.stored import load_image
+from septum.network.heads import CORE_NAME
 
 Dimensions = Literal[2, 3]
 Parts = list[tuple[str, np.ndarray]]
@@ -45,20 +47,27 @@ class Plane:
         return labels_S.shape
 
 
-def read_prediction(prediction: Prediction, dimensions: Dimensions = 2) -> Iterator[Plane]:
+def read_prediction(
+    prediction: Prediction, dimensions: Dimensions = 2, overlapping: bool = False
+) -> Iterator[Plane]:
     """Read the files and split stacks: with 2 dimensions each plane (Y, X) is an image of its own.
 
-    Probabilities of 8 bits are scaled by 255. Labels that are stored as floating numbers count if
-    all are whole and exact, which is remarked. Raises InputError for a map outside [0, 1] or of
-    another integer type, labels that are no whole numbers or have channels, or files of one
+    Of ``overlapping`` classes the mask has one channel each, which become bits, and numbered
+    objects are left out. Probabilities of 8 bits are scaled by 255; the map of the core of objects,
+    which is no probability of a class, is left out. Labels that are stored as floating numbers
+    count if all are whole and exact, which is remarked. Raises InputError for a map outside [0, 1]
+    or of another integer type, labels that are no whole numbers or have channels, or files of one
     prediction that differ in number or size of planes.
     """
     read: dict[Path, Parts] = {}
     remarks: list[str] = []
     for file, what in ((prediction.mask, "class"), (prediction.instances, "object")):
-        if file is not None:
-            image = _read_labels(file, what, remarks)
-            read[file] = [(suffix, part[0]) for suffix, part in image.stacks(dimensions)]
+        if file is not None and not (overlapping and what == "object"):
+            image = _read_labels(file, what, remarks, overlapping)
+            read[file] = [
+                (suffix, bits_of(part) if overlapping else part[0])
+                for suffix, part in image.stacks(dimensions)
+            ]
     if prediction.probability is not None:
         read[prediction.probability] = _read_probabilities(prediction.probability, dimensions)
     _check_parts(read, prediction.probability)
@@ -78,10 +87,10 @@ def show(shape: tuple[int, ...]) -> str:
     return " × ".join(map(str, shape))
 
 
-def _read_labels(file: Path, what: str, remarks: list[str]) -> Image:
+def _read_labels(file: Path, what: str, remarks: list[str], several: bool) -> Image:
     image = load_image(file, labels=True).read()
     array = image.array
-    if image.channels != 1:
+    if image.channels != 1 and not several:
         noun = "a mask has" if what == "class" else "instances have"
         raise InputError(f"{file}: {noun} one channel, found {image.channels}")
     if array.dtype.kind != "f":
@@ -116,7 +125,10 @@ def _read_probabilities(file: Path, dimensions: Dimensions) -> Parts:
             f"{file}: probabilities are floating or 8-bit (scaled by 255), found {array.dtype}; "
             "name a mask NAME.mask.tif, numbered objects NAME.instances.tif"
         )
-    return [(suffix, part.astype(np.float32) / scale) for suffix, part in image.stacks(dimensions)]
+    stacks = image.stacks(dimensions)
+    if image.channel_names is not None and image.channel_names[-1] == CORE_NAME:
+        stacks = [(suffix, part[:-1]) for suffix, part in stacks]
+    return [(suffix, part.astype(np.float32) / scale) for suffix, part in stacks]
 
 
 def _check_parts(read: dict[Path, Parts], probability: Path | None) -> None:

@@ -30,6 +30,7 @@ from septum.evaluation.pixels import (
     dice,
     iou,
     map_average_precision,
+    mask_iou,
     mean_of_objects,
     pixel_error,
     pixel_f_error,
@@ -141,6 +142,27 @@ def score_classes(
         "dice": mean_of_objects(class_dice(prediction_S, truth_S, class_count, valid_S)),
         "iou": mean_of_objects(iou_of),
         **{f"iou_{k}": value for k, value in iou_of.items() if k > 0},
+    }
+
+
+def score_overlapping(
+    prediction_S: npt.NDArray[np.integer], truth_S: npt.NDArray[np.uint8], class_count: int
+) -> dict[str, float]:
+    """Of classes that overlap, bits of both maps: pixel_error, dice, iou, iou_1, iou_2, …
+
+    A pixel is wrong if any of its classes is. Raises InputError for classes that the truth has not.
+    """
+    valid_S = truth_S != IGNORED
+    found_S = np.where(valid_S, prediction_S, 0)
+    if found_S.max(initial=0) >> (class_count - 1):
+        raise InputError(f"the prediction has more masks than the truth, {class_count - 1}")
+    iou_of = mask_iou(found_S, truth_S, class_count, valid_S)
+    wrong = (found_S != truth_S) & valid_S
+    return {
+        "pixel_error": float(wrong.sum() / max(int(valid_S.sum()), 1)),
+        "dice": float(np.mean([2 * value / (1 + value) for value in iou_of.values()])),
+        "iou": mean_of_objects(iou_of),
+        **{f"iou_{k}": value for k, value in iou_of.items()},
     }
 
 

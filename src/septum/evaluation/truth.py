@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,7 @@ class Truth:
     two of them touch. ``known_S``: what is not of the ignored value. ``numbered``: the labels are
     object ids. ``partial``: not every object was drawn; the background is then in ``known_S``, as
     it is none of the objects drawn, and ignored in ``classes_S``, as it may be others.
+    ``overlapping``: classes are bits of ``classes_S``, class k bit k − 1.
     """
 
     classes_S: npt.NDArray[np.uint8]
@@ -41,6 +42,7 @@ class Truth:
     class_count: int = 2
     numbered: bool = False
     partial: bool = False
+    overlapping: bool = False
 
     @property
     def valid(self) -> Bools:
@@ -60,10 +62,12 @@ def make_truth(labels_S: np.ndarray, meaning: LabelMeaning, name: str = "labels"
     where they touch, which are only taken from them to be learnt. Scores are against what was
     drawn.
     """
-    classes_S, instances_S = to_target(labels_S, meaning, name)
+    classes_S, instances_S = to_target(labels_S, replace(meaning, seams=True), name)
     parted_S = instances_S != 0
     known_S = np.ones(labels_S.shape, bool)
-    if meaning.ignore is not None:
+    if meaning.kind == "overlapping":
+        known_S = np.asarray(classes_S != IGNORE)
+    elif meaning.ignore is not None:
         known_S = np.asarray(labels_S != meaning.ignore)
     if meaning.kind == "instances":
         instances_S = np.where(known_S, labels_S, 0)
@@ -77,6 +81,7 @@ def make_truth(labels_S: np.ndarray, meaning: LabelMeaning, name: str = "labels"
         meaning.class_count,
         numbered=meaning.kind == "instances",
         partial=meaning.unlabelled_ignored,
+        overlapping=meaning.kind == "overlapping",
     )
 
 

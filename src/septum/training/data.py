@@ -6,14 +6,15 @@ import functools
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from septum.annotation.labels import LabelMeaning, find_meaning
 from septum.annotation.pairs import Annotated, find_pairs, load_pairs, split_validation
-from septum.annotation.stored_pairs import StoredAnnotated, open_pairs
+from septum.annotation.stored_pairs import StoredAnnotated, open_pairs, same_masks
 from septum.images.intensity_range import IntensityRange, fit_intensity_range
 from septum.memory import available_memory
+from septum.network.heads import OF_OBJECTS, check_head
 from septum.recipe import Recipe
 from septum.training.windows import StoredWindow, spread_windows
 
@@ -79,16 +80,17 @@ def load_data(path: Path, recipe: Recipe, memory: int | None = None) -> Data:
     """
     dimensions = recipe.network.dimensions
     pairs = find_pairs(path)
-    stored = open_pairs(pairs, dimensions)
+    stored = open_pairs(pairs, dimensions, recipe.labels)
+    masks = same_masks(stored)
     names = [item.name for item in stored]
     train_indices, validation_indices = split_validation(names, recipe.validation)
     if memory is None:
         memory = memory_for_images()
     if sum(_prepared_bytes(item) for item in stored) > memory:
-        return _left_in_files(path, recipe, stored, train_indices, validation_indices)
+        return _left_in_files(path, recipe, stored, train_indices, validation_indices, masks)
 
-    annotated = load_pairs(pairs, dimensions)
-    meaning = find_meaning(((item.name, item.labels_S) for item in annotated), recipe.labels)
+    annotated = load_pairs(pairs, dimensions, recipe.labels)
+    meaning = _find_meaning(annotated, recipe, masks)
     training = [annotated[index] for index in train_indices]
     intensity = fit_intensity_range((item.image_CS for item in training), recipe.intensity)
     return Data(
@@ -112,6 +114,7 @@ def _left_in_files(
     stored: Sequence[StoredAnnotated],
     train_indices: Sequence[int],
     validation_indices: Sequence[int],
+    masks: tuple[str, ...],
 ) -> Data:
     training = [StoredWindow(stored[index]) for index in train_indices]
     held = [StoredWindow(stored[index]) for index in validation_indices]
@@ -131,9 +134,17 @@ def _left_in_files(
     everything = [*training, *held]
     few = sum(math.prod(item.extents) for item in everything) <= MOST_COUNTED
     counted = everything if few else [*examined, *also]
-    meaning = find_meaning(((item.name, item.labels_S) for item in counted), recipe.labels)
+    meaning = _find_meaning(counted, recipe, masks)
     intensity = fit_intensity_range((item.image_CS for item in examined), recipe.intensity)
     return Data(path, training, validation, meaning, intensity, examined)
+
+
+def _find_meaning(items: Sequence[Item], recipe: Recipe, masks: tuple[str, ...]) -> LabelMeaning:
+    """What the labels mean, and that the network can learn it. Raises RecipeError, too."""
+    labels = ((item.name, item.labels_S) for item in items)
+    meaning = find_meaning(labels, recipe.labels, masks)
+    check_head(recipe.network.head, meaning)
+    return replace(meaning, seams=recipe.network.head not in OF_OBJECTS)
 
 
 def _fingerprint(items: Sequence[Item]) -> str:

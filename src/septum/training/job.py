@@ -25,6 +25,7 @@ from septum.training.loss_record import LossRecord
 from septum.training.optimization import build_optimizer, optimizer_tensors, restore_optimizer
 from septum.training.run_folder import RunFolder
 from septum.training.samples import build_sampler
+from septum.training.separation_choice import choose_separation
 from septum.training.tracking import format_duration
 from septum.training.validation import Targets, choose_threshold, validate
 
@@ -157,7 +158,8 @@ class Job:
     def validate(self) -> dict[str, Any]:
         """Score the validation images, write the record, keep the model if it is the best."""
         predictor = prepare(self.model(), self.device)
-        scores = validate(predictor, self.targets, self.recipe.loss, self.sampler.weigh, self.ranks)
+        section, head = self.recipe.loss, self.recipe.network.head
+        scores = validate(predictor, self.targets, section, self.sampler.weigh, self.ranks, head)
         measure = self.recipe.training.keep_best
         value = scores.get(measure, scores["loss"])
         better = not self.best or value < self.best[measure]
@@ -247,7 +249,7 @@ class Job:
         self.run.rewind_history(self.step)
 
     def finish(self) -> str:
-        """Choose thresholds on training images, write both models; says in words what came out.
+        """Choose how objects are told apart, write both models; says in words what came out.
 
         The first rank does that; the others are done.
         """
@@ -255,8 +257,8 @@ class Job:
             return ""
         last = self.model()
         best = last if self.best["step"] == self.step else load_model(self.run.best)
-        last = self._with_threshold(last)
-        best = last if self.best["step"] == self.step else self._with_threshold(best)
+        last = self._with_choices(last)
+        best = last if self.best["step"] == self.step else self._with_choices(best)
         self.run.save_last(last)
         self.run.save_best(best)
         self.save(now=True)
@@ -264,15 +266,27 @@ class Job:
         return (
             f"finished in {format_duration(self.seconds)}; best validation "
             f"{measure.replace('_', ' ')} {self.best[measure]:.4f} at step {self.best['step']}; "
-            f"threshold {best.threshold:g}; peak memory {peak_memory(self.device) / 1e9:.1f} GB; "
+            f"{_describe_choices(best)}; peak memory {peak_memory(self.device) / 1e9:.1f} GB; "
             f"model: {self.run.best}"
         )
 
-    def _with_threshold(self, model: Model) -> Model:
-        if self.recipe.training.threshold == "half" or model.classes != 2:
+    def _with_choices(self, model: Model) -> Model:
+        """With the threshold, and how objects are told apart, that the recipe asks for."""
+        wish, meaning = self.recipe.training.threshold, self.data.meaning
+        if wish == "half" or model.classes != 2 or model.maps == "overlapping":
             return model
-        targets = Targets(self.data.examined or self.data.training, self.data.meaning)
-        return model.replace(threshold=choose_threshold(prepare(model, self.device), targets))
+        predictor = prepare(model, self.device)
+        if wish == "objects" or (wish == "auto" and meaning.kind == "instances"):
+            best = choose_separation(predictor, self.data.validation, meaning)
+            return model.replace(threshold=best.threshold, seeds=best.seeds, minimum=best.minimum)
+        targets = Targets(self.data.examined or self.data.training, meaning)
+        return model.replace(threshold=choose_threshold(predictor, targets))
+
+
+def _describe_choices(model: Model) -> str:
+    seeds = "" if model.seeds is None else f", seeds {model.seeds:g}"
+    minimum = f", objects of {model.minimum} pixels or more" if model.minimum else ""
+    return f"threshold {model.threshold:g}{seeds}{minimum}"
 
 
 def planned_steps(recipe: Recipe, data: Data) -> int:
