@@ -66,7 +66,8 @@ def main() -> None:
         recipe = None
         if not resume:
             common = ["labels.kind=instances", "training.threshold=objects"]
-            common.append("validation.fraction=0.1")
+            # Pixels of foreground tell nothing of how well objects are kept apart.
+            common += ["training.keep_best=loss", "validation.fraction=0.1"]
             if arguments.data == "u373":
                 common.append(f"validation.last={u373.VALIDATION}")
             changes = [*common, *HEADS[arguments.head], *arguments.changes]

@@ -93,6 +93,19 @@ def test_a_head_that_cannot_tell_the_labels_names_one_that_can():
             check_head(head, THREE)
 
 
+@pytest.mark.parametrize("architecture", ["unet", "fcn-8s", "sliding-window"])
+@cases
+def test_every_architecture_has_the_channels_of_its_head(
+    architecture, head, meaning, channels, count
+):
+    fitting = {} if architecture == "unet" else {"normalization": "none"}
+    section = Network(architecture=architecture, width=2, head=head, **fitting)
+    with torch.device("meta"):
+        network = build_network(section, 1, meaning.class_count)
+        extent = network.footprint.legal_at_least(200)
+        assert network(torch.empty(1, 1, extent, extent)).shape[1] == channels
+
+
 def small_model(head, meaning):
     torch.manual_seed(3)
     # Interpolation: up-convolutions have weights of their own for even and for odd pixels.

@@ -206,6 +206,24 @@ def test_targets_are_of_the_deformed_labels(
         assert not (interior & ~binary_erosion(told > 0, iterations=2, border_value=1)).any()
 
 
+@pytest.mark.parametrize(("kind", "head"), [("numbered", "distance"), ("masks", "sigmoid")])
+def test_tiles_of_labels_left_in_their_files_are_those_of_labels_in_memory(
+    kind: str, head: str, data: dict[str, Path], tiny: Callable[..., Recipe]
+) -> None:
+    recipe = tiny(*HEADS[kind][head], "loss.border_weight=0", "labels.kind=instances")
+    if kind == "masks":
+        recipe = tiny(*HEADS[kind][head], "loss.border_weight=0")
+    samplers = []
+    for memory in (0, None):
+        loaded = load_data(data[kind], recipe, memory)
+        assert loaded.stored == (memory == 0)
+        samplers.append(build_sampler(loaded, recipe, network_footprint(recipe.network)))
+    for step in range(3):
+        stored, held = (sampler.sample(step, 1) for sampler in samplers)
+        assert np.array_equal(stored.classes_S, held.classes_S)
+        assert len(np.unique(held.classes_S)) > 2
+
+
 def test_masks_become_bits_and_bits_masks() -> None:
     masks = np.random.default_rng(0).integers(0, 2, (7, 5, 6)).astype(np.uint8)
     assert np.array_equal(masks_of(bits_of(masks), 8), masks)

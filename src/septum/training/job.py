@@ -25,7 +25,7 @@ from septum.training.loss_record import LossRecord
 from septum.training.optimization import build_optimizer, optimizer_tensors, restore_optimizer
 from septum.training.run_folder import RunFolder
 from septum.training.samples import build_sampler
-from septum.training.separation_choice import choose_separation
+from septum.training.separation_choice import tune_separation
 from septum.training.tracking import format_duration
 from septum.training.validation import Targets, choose_threshold, validate
 
@@ -277,7 +277,7 @@ class Job:
             return model
         predictor = prepare(model, self.device)
         if wish == "objects" or (wish == "auto" and meaning.kind == "instances"):
-            best = choose_separation(predictor, self.data.validation, meaning)
+            best = tune_separation(predictor, self.data.validation, meaning)
             return model.replace(threshold=best.threshold, seeds=best.seeds, minimum=best.minimum)
         targets = Targets(self.data.examined or self.data.training, meaning)
         return model.replace(threshold=choose_threshold(predictor, targets))

@@ -33,7 +33,7 @@ MOST_PIXELS = 2**22
 """Of so many pixels of validation images, evenly spread over them, objects are compared."""
 
 
-def choose_separation(
+def tune_separation(
     predictor: Predictor, items: Sequence[Item], meaning: LabelMeaning
 ) -> Separation:
     """The choice with the best objects in ``items``, evenly spread images of at most MOST_PIXELS.
