@@ -21,7 +21,7 @@ from septum.training.windows import in_memory
 THRESHOLDS = (0.5, 0.4, 0.6, 0.3, 0.7, 0.8, 0.9)
 SEEDS = (None, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
 """Object probabilities above which seeds lie; of equally good choices the first is taken."""
-CORES = (None, 0.5, 0.4, 0.6, 0.3, 0.7, 0.8)
+CORES = (None, 0.5, 0.4, 0.6, 0.3, 0.7, 0.2, 0.8)
 """The same, where the core of objects is learnt."""
 MINIMUMS = (0.0, 0.25, 0.5, 1.0)
 """Smallest objects that are tried, in shares of a small true one."""
