@@ -129,7 +129,7 @@ def test_stray_values(data: Path, spoil: Spoil, look: Look, only: Only) -> None:
     problem = only("strays", "error")
     assert problem.files == (str(path),)
     assert "labels/03.png: value 77 at 4 pixels" in problem.text
-    assert "labels.ignore=77" in problem.remedy
+    assert "labels.strays=ignore" in problem.remedy
     survey = look(data)
     assert survey.meaning is not None
     assert survey.meaning.class_values == (0, 128, 255)  # what it would be without

@@ -72,7 +72,7 @@ def test_where_ignored_pixels_begin_is_no_outline() -> None:
     image, labels = make_cells((200, 200), np.random.default_rng(3))
     covered = labels.copy()
     covered[100:] = 999
-    one = fit_surface(image[np.newaxis], covered, ignore=999)
+    one = fit_surface(image[np.newaxis], covered, ignore=(999,))
     assert one is not None
     other = fit_surface(image[np.newaxis], np.where(covered == 999, 0, covered))
     assert other is not None

@@ -42,7 +42,7 @@ def survey(**changes: Any) -> Survey:
     """Thirty grey images of 512 × 512, their objects common and close, as default likes them."""
     seen = Survey(
         "data", 2, tuple(image(f"{n:02d}") for n in range(30)), False, 8, (CHANNEL,),
-        LabelMeaning("binary", (0, 255), shares=(0.25, 0.75)), objects(), (), (), (),
+        LabelMeaning("binary", (0, 255), shares=(0.25, 0.75)), "", {}, objects(), (), (), (),
     )  # fmt: skip
     return dataclasses.replace(seen, **changes)
 
@@ -173,9 +173,10 @@ def test_a_stack_keeps_a_block_for_validation_and_stacks_whole_stacks() -> None:
     assert not [key for key in values(kept) if key.startswith("validation.")]
 
 
-def test_one_image_is_said_to_be_validated_on_as_well() -> None:
-    found = configure(survey(images=(image("a"),)))
-    assert "one image only" in found.advice[0]
+def test_one_image_too_small_to_be_divided_is_said_to_be_validated_on_as_well() -> None:
+    small = dataclasses.replace(image("a"), extents=(100, 90))
+    assert "one image only" in configure(survey(images=(small,))).advice[0]
+    assert configure(survey(images=(image("a"),))).advice == ()
 
 
 def test_what_the_user_gives_stays_and_the_rest_is_chosen_around_it() -> None:

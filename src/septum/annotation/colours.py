@@ -110,5 +110,5 @@ def _problem(labels: StoredImage) -> str:
     return (
         f"{labels.source}: labels in {labels.channels} differing channels of {labels.dtype}; "
         "expected one number a pixel, or colours of 8 bits: save them as a grey, palette or RGB "
-        "image"
+        "image; if they are one mask a class, set labels.kind=overlapping"
     )

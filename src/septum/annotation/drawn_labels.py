@@ -6,6 +6,7 @@ the values are computed where they are read:
 - objects are 1, 2, …, in the order of their file. Where two overlap, the smaller has the pixel.
 - classes have the values of `Drawing.values`. Where two overlap, the later of the user's order
   (labels.classes) has the pixel; without one that is an error.
+- of overlapping classes they are bits, one for each class; 255 is ignored.
 - -1 is ignored: crowds of COCO, what is called Ignore* in QuPath. Objects lie above it.
 """
 
@@ -17,6 +18,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +28,8 @@ from septum.annotation.colours import one_number_a_pixel, without_channels
 from septum.annotation.geojson import read_geojson
 from septum.annotation.imagej_rois import read_rois
 from septum.annotation.mask_files import ClassMasks, overlap_error, read_object_masks
-from septum.annotation.meaning import DRAWN_IGNORED
+from septum.annotation.masks import as_bits
+from septum.annotation.meaning import DRAWN_IGNORED, IGNORE
 from septum.annotation.pair import Drawing, Pair
 from septum.annotation.shapes import Shape, Window, intersect
 from septum.errors import AnnotationError
@@ -44,8 +47,10 @@ def open_labels(pair: Pair, image: StoredImage, in_memory: bool = False) -> Stor
     any case, and become pixels where they are read. Raises AnnotationError: what cannot be read,
     lies outside the image, or was drawn on a plane that it does not have.
     """
-    if pair.drawing is None:
+    if pair.drawing is None or pair.drawing.format == "masks as channels":
         labels = (load_image if in_memory else open_image)(pair.labels, labels=True)
+        if pair.drawing is not None:
+            return as_bits(labels, pair.drawing.ignore)
         return one_number_a_pixel(labels, image)
     if pair.image == pair.labels:
         raise AnnotationError(
@@ -56,7 +61,7 @@ def open_labels(pair: Pair, image: StoredImage, in_memory: bool = False) -> Stor
         image,
         axes=image.axes.replace("C", ""),
         shape=without_channels(image),
-        dtype=np.dtype(np.int32),
+        dtype=np.dtype(np.uint8 if pair.drawing.kind == "overlapping" else np.int32),
         channel_names=None,
     )
     if pair.drawing.format == "masks of classes":
@@ -171,11 +176,13 @@ class DrawnRegions:
         """What is on each plane. Raises AnnotationError."""
         return _lay(self.drawing, self.frame, self.path, _states(self.drawing))
 
-    def read(self, box: Box) -> npt.NDArray[np.int32]:
+    def read(self, box: Box) -> npt.NDArray[np.integer[Any]]:
         """Label values within ``box``, of the axes of the image but C. Raises AnnotationError."""
         *stack, rows, columns = box
         window = rows.start, columns.start, rows.stop, columns.stop
-        labels = np.empty([part.stop - part.start for part in box], np.int32)
+        dtype = np.uint8 if self.drawing.kind == "overlapping" else np.int32
+        sides = [part.stop - part.start for part in box]
+        labels: npt.NDArray[np.integer[Any]] = np.empty(sides, dtype)
         flat, planes = labels.reshape(-1, *labels.shape[-2:]), self.planes
         places = itertools.product(*(range(part.start, part.stop) for part in stack))
         for number, place in enumerate(places):
@@ -191,6 +198,9 @@ class DrawnRegions:
         for index, shared, inside in layers.touching(window):
             value, shape = layers.values[index], layers.shapes[index]
             mask_YX = shape.mask(shared)
+            if self.drawing.kind == "overlapping":
+                labels_YX[inside][mask_YX] |= IGNORE if value == DRAWN_IGNORED else value
+                continue
             if drawn_YX is not None and value != DRAWN_IGNORED:
                 before = drawn_YX[inside][mask_YX]
                 both = before[(before != DRAWN_IGNORED) & (before != value)]
@@ -212,7 +222,7 @@ def _lay(
     found = read_shapes(drawing, frame.extents)
     _refuse_outside([shape for shape in found if _is_outside(shape, frame)], frame, path)
     for number, shape in enumerate(found, start=1):
-        value = values.get(shape.name) if drawing.kind == "classes" else number
+        value = number if drawing.kind == "instances" else values.get(shape.name)
         if shape.ignored:
             value = DRAWN_IGNORED
         if value is not None:
@@ -220,7 +230,7 @@ def _lay(
     ranks = {value: rank for rank, (_, value) in enumerate(drawing.values)}
     for plane in planes:
         plane.reverse()  # of equals the first is topmost; sorting keeps their order
-        if drawing.kind == "classes":
+        if drawing.kind != "instances":
             plane.sort(key=lambda item: ranks.get(item[0], -1))
         else:
             plane.sort(key=lambda item: (item[0] != DRAWN_IGNORED, -item[1].area))

@@ -46,7 +46,7 @@ def _count(regions: DrawnRegions) -> Counter[str]:
     drawing, counts = regions.drawing, Counter[str]()
     for layers in regions.planes:
         _count_plane(layers, regions.frame.extents, drawing.kind == "instances", counts)
-    if drawing.kind == "classes":
+    if drawing.kind != "instances":
         names = {name for name, _ in drawing.values}
         shapes = read_shapes(drawing, regions.frame.extents)
         counts["other"] = sum(not shape.ignored and shape.name not in names for shape in shapes)

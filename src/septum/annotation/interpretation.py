@@ -8,12 +8,14 @@ from dataclasses import replace
 
 from septum.annotation.census import Labelled
 from septum.annotation.drawn_labels import read_shapes
-from septum.annotation.labels import MANY_VALUES, find_meaning
+from septum.annotation.labels import MANY_VALUES, find_meaning, ignored_values
+from septum.annotation.masks import as_bits, check_number, mask_names
 from septum.annotation.meaning import Declared, LabelMeaning
-from septum.annotation.pair import Pair
+from septum.annotation.pair import Drawing, Pair
 from septum.annotation.palettes import check_palettes
 from septum.errors import AnnotationError
 from septum.images.files import natural_key
+from septum.images.stored import open_image
 from septum.recipe import Labels
 
 BACKGROUND = "background"
@@ -25,13 +27,17 @@ def name_values(pairs: Sequence[Pair], labels: Labels | LabelMeaning | None) -> 
     Outlines and masks of objects are objects, unless they have names of two classes at least, or
     ``labels.kind`` is classes. Classes are numbered from 1 in the order of ``labels.classes``,
     without it by name; one called background is what is not drawn, and 1 where that is ignored.
-    ``labels`` may be the meaning that a model was trained with. Raises AnnotationError: classes
-    asked for of objects without names, names in ``labels.classes`` that do not occur anywhere.
+    Of overlapping classes each has a bit, in the same order, or that of the channels of a label
+    image. ``labels`` may be the meaning that a model was trained with. Raises AnnotationError:
+    classes asked for of objects without names, names in ``labels.classes`` that do not occur
+    anywhere, overlapping classes that are not drawn as masks.
     """
+    kind, wanted, unlabelled = _asked(labels)
+    if kind == "overlapping":
+        pairs = [_with_channels(pair) for pair in pairs]
     drawn = [pair.drawing for pair in pairs if pair.drawing is not None]
     if not drawn:
         return list(pairs)
-    kind, wanted, unlabelled = _asked(labels)
     masks = any(drawing.format == "masks of classes" for drawing in drawn)
     # ROIs have names of all sorts: they are classes only where that is said.
     named = [pair for pair in pairs if pair.drawing is not None]
@@ -40,7 +46,7 @@ def name_values(pairs: Sequence[Pair], labels: Labels | LabelMeaning | None) -> 
     names, unnamed = _names(named)
     if kind == "auto":
         kind = "classes" if masks or len(names) > 1 else "instances"
-    if kind != "classes":
+    if kind not in ("classes", "overlapping"):
         if masks:
             raise AnnotationError(
                 f"{_first(pairs, 'masks of classes')}: is one of several masks of an image, one a "
@@ -62,6 +68,8 @@ def name_values(pairs: Sequence[Pair], labels: Labels | LabelMeaning | None) -> 
                     f"labels.classes: nothing drawn is of class '{name}': {hint}there are "
                     f"{_listed(names)}"
                 )
+    if kind == "overlapping":
+        return _number_bits(pairs, names, wanted, labels)
     order = list(wanted) or sorted(names, key=lambda name: not _is_background(name))
     values, number = [], 1
     for name in order:
@@ -81,6 +89,50 @@ def name_values(pairs: Sequence[Pair], labels: Labels | LabelMeaning | None) -> 
     ]
 
 
+def _with_channels(pair: Pair) -> Pair:
+    """A label image whose channels are the masks of overlapping classes is a drawing of these."""
+    known = None if pair.drawing is None else pair.drawing.format
+    if known not in (None, "masks as channels"):
+        return pair
+    labels = open_image(pair.labels, labels=True)
+    as_bits(labels, ())  # which says what is wrong with them
+    names = mask_names(labels)
+    return replace(pair, drawing=Drawing("masks as channels", (pair.labels,), names=names))
+
+
+def _number_bits(
+    pairs: Sequence[Pair],
+    names: Sequence[str],
+    wanted: Sequence[str],
+    labels: Labels | LabelMeaning | None,
+) -> list[Pair]:
+    """The pairs, each class of what was drawn having a bit."""
+    ignore = () if labels is None else (
+        labels.ignore if isinstance(labels, LabelMeaning) else ignored_values(labels)
+    )  # fmt: skip
+    order = list(wanted) or [name for name in names if not _is_background(name)]
+    numbered = []
+    first = pairs[0]
+    for pair in pairs:
+        drawing = pair.drawing
+        assert drawing is not None
+        own = order
+        if drawing.format == "masks as channels":
+            assert first.drawing is not None
+            own = list(drawing.names)
+            if drawing.names != first.drawing.names:
+                raise AnnotationError(
+                    f"{pair.labels}: masks of {_listed(own)}, but {first.labels} has "
+                    f"{_listed(first.drawing.names or order)}; expected the same, in the same "
+                    "order, in all"
+                )
+        check_number(str(pair.labels), len(own))
+        values = tuple((name, 1 << number) for number, name in enumerate(own))
+        drawing = replace(drawing, kind="overlapping", values=values, ignore=ignore)
+        numbered.append(replace(pair, drawing=drawing))
+    return numbered
+
+
 def declared_by(pairs: Sequence[Pair], section: Labels) -> Declared | None:
     """What the files of ``pairs``, from `name_values`, say of their label values; None: nothing.
 
@@ -92,7 +144,7 @@ def declared_by(pairs: Sequence[Pair], section: Labels) -> Declared | None:
         return None
     first = drawn[0].drawing
     assert first is not None
-    if len(drawn) < len(pairs) and (first.kind == "classes" or section.kind == "auto"):
+    if len(drawn) < len(pairs) and (first.kind != "instances" or section.kind == "auto"):
         other = next(pair for pair in pairs if pair.drawing is None)
         raise AnnotationError(
             f"{drawn[0].labels} is {first.format}, but {other.labels} is a label image; expected "
@@ -101,7 +153,7 @@ def declared_by(pairs: Sequence[Pair], section: Labels) -> Declared | None:
     if first.kind == "instances":
         return Declared("instances")
     names = {value: name for name, value in first.values}
-    return Declared("classes", tuple(sorted(({0: BACKGROUND} | names).items())))
+    return Declared(first.kind, tuple(sorted(({0: BACKGROUND} | names).items())))
 
 
 def interpret(
@@ -113,7 +165,7 @@ def interpret(
     Raises AnnotationError as `find_meaning`, and where palettes show one number in several colours.
     """
     meaning = find_meaning(labels, section, declared_by(pairs, section))
-    if meaning.kind != "instances":
+    if meaning.kind not in ("instances", "overlapping"):
         check_palettes([pair.labels for pair in pairs if pair.drawing is None])
     return meaning
 
@@ -130,7 +182,9 @@ def doubt_of(meaning: LabelMeaning, section: Labels, pairs: Sequence[Pair] = ())
     Few objects an image look like classes, and classes in one piece each like objects; of more
     than 20 an image nobody doubts what they are, nor of what the files of ``pairs`` say themselves.
     """
-    sure = meaning.kind == "binary" or meaning.objects > MANY_VALUES * meaning.images
+    sure = (
+        meaning.kind in ("binary", "overlapping") or meaning.objects > MANY_VALUES * meaning.images
+    )
     if section.kind != "auto" or sure or any(pair.drawing is not None for pair in pairs):
         return ""
     other, what = (
@@ -159,7 +213,7 @@ def _names(pairs: Sequence[Pair]) -> tuple[list[str], str | None]:
     for pair in pairs:
         if pair.drawing is None:
             continue
-        if pair.drawing.format == "masks of classes":
+        if pair.drawing.format in ("masks of classes", "masks as channels"):
             names |= set(pair.drawing.names)
         elif pair.drawing.format in ("GeoJSON", "COCO", "ImageJ"):
             for shape in read_shapes(pair.drawing):

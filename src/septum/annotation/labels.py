@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Literal
 
 from septum.annotation.census import Census, Labelled, take_census
 from septum.annotation.colours import parse_colour, value_text
@@ -39,13 +40,15 @@ def find_meaning(
     (`Census.in_between`). Strays of classes are refused, or ignored, as ``strays`` says. With
     ``unlabelled="ignore"`` value 0 is ignored, of instances and of classes. Raises AnnotationError:
     strays, nothing annotated, an ``object`` value that never occurs, more than 254 classes, values
-    that are neither classes nor objects.
+    that are neither classes nor objects, not as many names as classes.
     """
     ignore = ignored_values(section)
+    if section.kind == "overlapping":
+        return _overlapping(take_census(labels, (IGNORE,), pieces=False), section, declared, ignore)
     if declared is not None:
         ignore = (*ignore, DRAWN_IGNORED)
     census = take_census(labels, ignore, pieces=section.kind == "auto" and declared is None)
-    kind = section.kind
+    kind: Kind | Literal["auto"] = section.kind
     if kind == "auto" and declared is not None:
         kind = declared.kind
     _refuse_empty(census, one_value=declared is not None and bool(declared.names))
@@ -73,7 +76,22 @@ def find_meaning(
         found = _classes(census, declared, ignore)
     else:
         found = _instances(census, section)
-    return replace(found, ignore=ignore, known_values=known, stray_pixels=stray_pixels)
+    found = replace(found, ignore=ignore, known_values=known, stray_pixels=stray_pixels)
+    return _named(found, section.names) if section.names else found
+
+
+def _named(meaning: LabelMeaning, names: tuple[str, ...]) -> LabelMeaning:
+    if meaning.class_names:
+        raise AnnotationError(
+            f"labels.names = {list(names)}, but what is drawn has names: "
+            f"{_listed(meaning.class_names)}; leave it out"
+        )
+    if len(names) != meaning.class_count:
+        raise AnnotationError(
+            f"labels.names has {len(names)} names for {meaning.class_count} classes "
+            f"({meaning.describe()}); name all of them, the background first"
+        )
+    return replace(meaning, class_names=names)
 
 
 def ignored_values(section: Labels) -> tuple[int, ...]:
@@ -214,6 +232,43 @@ def _classes(census: Census, declared: Declared | None, ignore: tuple[int, ...])
         class_values=values,
         class_names=names,
         shares=tuple(census.totals[value] / pixels for value in values),
+        images=census.images,
+    )
+
+
+def _overlapping(
+    census: Census, section: Labels, declared: Declared | None, ignore: tuple[int, ...]
+) -> LabelMeaning:
+    assert declared is not None, "overlapping classes have names"
+    _refuse_empty(census, one_value=False)
+    own = tuple(name for value, name in declared.names if value)
+    names = section.names or own
+    if len(names) != len(own):
+        raise AnnotationError(
+            f"labels.names has {len(names)} names for {len(own)} masks; name each, in the order "
+            f"{_listed(own)}"
+        )
+    if section.unlabelled == "ignore":
+        raise AnnotationError(
+            "labels.unlabelled = 'ignore': a pixel that is in no mask of overlapping classes is "
+            "background; draw what is unknown as a value of its own, and set labels.ignore"
+        )
+    inside = [
+        sum(count for bits, count in census.totals.items() if bits >> number & 1)
+        for number in range(len(own))
+    ]
+    if 0 in inside:
+        raise AnnotationError(
+            f"{names[inside.index(0)]}: this mask is empty in all {census.images} label images, "
+            "from which nothing can be learnt of it; leave it out"
+        )
+    pixels = sum(census.totals.values())
+    return LabelMeaning(
+        kind="overlapping",
+        class_values=(0, *(1 << number for number in range(len(own)))),
+        ignore=ignore,
+        class_names=("background", *names),
+        shares=(census.totals[0] / pixels, *(count / pixels for count in inside)),
         images=census.images,
     )
 

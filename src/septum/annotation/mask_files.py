@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from septum.annotation.colours import one_number_a_pixel
 from septum.annotation.imagej_rois import read_rois
+from septum.annotation.meaning import IGNORE
 from septum.annotation.pair import Drawing
 from septum.annotation.shapes import Shape, cut_out
 from septum.errors import AnnotationError
@@ -45,7 +46,7 @@ class ClassMasks:
 
     masks: tuple[tuple[str, int, StoredImage], ...]
     """Name, value and mask of each class, from the lowest to the topmost."""
-    ordered: bool
+    drawing: Drawing
 
     @classmethod
     def open(cls, drawing: Drawing, plain: StoredImage) -> ClassMasks:
@@ -66,29 +67,50 @@ class ClassMasks:
                     "the same size: export the mask again, or crop"
                 )
             masks.append((name, value, mask))
-        return cls(tuple(masks), drawing.ordered)
+        return cls(tuple(masks), drawing)
 
-    def read(self, box: Box) -> npt.NDArray[np.int32]:
-        """Label values within ``box``. Raises AnnotationError for overlaps, if not ordered."""
+    def read(self, box: Box) -> npt.NDArray[np.integer]:
+        """Label values within ``box``, bits of overlapping classes.
+
+        Raises OverlapError where classes overlap, if the user did not say that they may.
+        """
+        if self.drawing.kind == "overlapping":
+            return self._read_bits(box)
         labels = np.zeros([part.stop - part.start for part in box], np.int32)
         before: dict[int, str] = {}
         for name, value, mask in self.masks:
             assert mask.source is not None
             drawn = _drawn(mask.read(box).array, mask.source)
             both = labels[drawn]
-            if not self.ordered and both.any():
+            if not self.drawing.ordered and both.any():
                 twice = both[both != 0]
                 raise overlap_error(str(mask.source), twice.size, before[int(twice[0])], name)
             labels[drawn] = value
             before[value] = name
         return labels
 
+    def _read_bits(self, box: Box) -> npt.NDArray[np.integer]:
+        bits = np.zeros([part.stop - part.start for part in box], np.uint8)
+        for _, value, mask in self.masks:
+            assert mask.source is not None
+            labels = mask.read(box).array
+            ignored = np.isin(labels, self.drawing.ignore)
+            drawn = _drawn(np.where(ignored, labels.dtype.type(0), labels), mask.source)
+            bits[drawn] |= np.uint8(value)
+            bits[ignored] = IGNORE
+        return bits
 
-def overlap_error(what: str, pixels: int, first: str, second: str) -> AnnotationError:
+
+class OverlapError(AnnotationError):
+    """Pixels are of two classes, and nobody said that they may."""
+
+
+def overlap_error(what: str, pixels: int, first: str, second: str) -> OverlapError:
     """The error for pixels of two classes."""
-    return AnnotationError(
+    return OverlapError(
         f"{what}: {pixels} pixels are of both {first} and {second}; say which is above, naming all "
         f'classes from the lowest to the topmost: --set \'labels.classes=["{first}", "{second}"]\''
+        ", or learn each on its own: --set labels.kind=overlapping --set network.head=sigmoid"
     )
 
 

@@ -16,7 +16,10 @@ DRAWN_IGNORED = -1
 IGNORE = 255
 """In a class map: this pixel carries no gradient and no score."""
 
-Kind = Literal["binary", "classes", "instances"]
+MOST_OVERLAPPING = 7
+"""Classes that overlap: bit k − 1 of a byte is class k, and all eight bits are IGNORE."""
+
+Kind = Literal["binary", "classes", "overlapping", "instances"]
 _LISTS = ("class_values", "object_values", "shares", "ignore", "known_values", "class_names")
 
 
@@ -24,7 +27,7 @@ _LISTS = ("class_values", "object_values", "shares", "ignore", "known_values", "
 class Declared:
     """What files say of their label values themselves: the kind, and the class of each value."""
 
-    kind: Literal["instances", "classes"]
+    kind: Literal["instances", "classes", "overlapping"]
     names: tuple[tuple[int, str], ...] = ()
 
 
@@ -33,13 +36,14 @@ class LabelMeaning:
     """How label values become classes 0, 1, ….
 
     ``class_values``: the label value of each class (of the commonest value, where a class has
-    several; for instances 0 and 1). ``object``: which pixels of binary labels are class 1;
-    ``object_values``: the values seen there.
+    several; for instances 0 and 1; of overlapping classes 0, and the bit of each). ``object``:
+    which pixels of binary labels are class 1; ``object_values``: the values seen there.
     ``ignore``: the label values that are ignored. ``unlabelled_ignored``: value 0 of instance
     labels is ignored too. ``known_values``: every other value is ignored as a stray, of which there
     were ``stray_pixels``; none: no value is. ``class_names``: of each class, where the files name
-    them. ``shares``: each class's share of the pixels not ignored. ``images`` and ``objects``: how
-    many were seen; objects for instances only.
+    or the user names them. ``shares``: each class's share of the pixels not ignored. ``images`` and
+    ``objects``: how many were seen; objects for instances only. ``seams``: where numbered objects
+    touch, a seam between them is learnt as background.
     """
 
     kind: Kind
@@ -54,11 +58,17 @@ class LabelMeaning:
     shares: tuple[float, ...] = ()
     images: int = 0
     objects: int = 0
+    seams: bool = True
 
     @property
     def class_count(self) -> int:
         """Number of classes, background included."""
         return len(self.class_values)
+
+    @property
+    def titles(self) -> tuple[str, ...]:
+        """What all classes are called: their names, else ``class 0``, ``class 1``, …"""
+        return self.class_names or tuple(f"class {number}" for number in range(self.class_count))
 
     def class_words(self, number: int) -> str:
         """What class ``number`` is in the label files: its name, or its value."""
@@ -81,6 +91,9 @@ class LabelMeaning:
                 for number, (name, part) in enumerate(zip(names, parts, strict=True))
             ]
             text = "classes: " + ", ".join(arrows)
+        elif self.kind == "overlapping":
+            masks = [f"{name} → {n} ({parts[n]})" for n, name in enumerate(self.titles) if n]
+            text = f"overlapping classes: {', '.join(masks)}, none of them {parts[0]}"
         else:
             zero = "not annotated, ignored" if self.unlabelled_ignored else "background"
             text = (
@@ -97,6 +110,8 @@ class LabelMeaning:
 
     def ignored(self, labels_S: npt.NDArray[np.generic]) -> npt.NDArray[np.bool_] | None:
         """Which pixels are of an ignored value, or strays; None if there are no such values."""
+        if self.kind == "overlapping":  # of which the values are bits
+            return np.asarray(labels_S == IGNORE)
         ignored_S: npt.NDArray[np.bool_] | None = None
         if self.known_values:
             ignored_S = np.isin(labels_S, self.known_values, invert=True)

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Format = Literal["ImageJ", "GeoJSON", "COCO", "masks of objects", "masks of classes"]
+Format = Literal[
+    "ImageJ", "GeoJSON", "COCO", "masks of objects", "masks of classes", "masks as channels"
+]
 
 
 @dataclass(frozen=True)
@@ -17,17 +19,19 @@ class Drawing:
     image's name within a COCO file. ``names``: the class of each of the files, where they are masks
     of classes. ``kind`` and ``values`` are found by `name_values` for all pairs of a data set
     together: objects become 1, 2, … (``instances``), or each class the value that it has in
-    ``values``, which is in the order of drawing. ``ordered``: the user gave that order, so that
-    classes may overlap.
+    ``values``, which is in the order of drawing, or, of ``overlapping`` classes, that bit.
+    ``ordered``: the user gave that order, so that classes may cover each other. ``ignore``: values
+    in masks of overlapping classes of which nothing is known.
     """
 
     format: Format
     files: tuple[Path, ...]
     key: str = ""
     names: tuple[str, ...] = ()
-    kind: Literal["instances", "classes"] = "instances"
+    kind: Literal["instances", "classes", "overlapping"] = "instances"
     values: tuple[tuple[str, int], ...] = ()
     ordered: bool = False
+    ignore: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -16,16 +16,22 @@ def to_target(
 
     Instances are, for instance labels, their ids, of which every pixel with a face neighbour of
     another id has become background in both maps: the separation border that the network is to
-    learn (Ronneberger et al. 2015, section 3, by morphological operations). For binary labels and
-    classes they are the pieces, by face neighbours, of each class but 0. Raises AnnotationError
-    with the value and its number for a value that ``meaning`` does not know.
+    learn (Ronneberger et al. 2015, section 3, by morphological operations); not so if the meaning
+    is without ``seams``. For binary labels and classes they are the pieces, by face neighbours, of
+    each class but 0. Of overlapping classes the class map holds bits, bit k − 1 for class k, and
+    the instances are the pieces of what is in any. Raises AnnotationError with the value and its
+    number for a value that ``meaning`` does not know.
     """
     ignored = meaning.ignored(labels_S)
+    if meaning.kind == "overlapping":
+        bits_S = labels_S.astype(np.uint8)
+        return bits_S, _pieces(((bits_S != 0) & (bits_S != IGNORE)).astype(np.uint8))
     if meaning.kind == "instances":
         instances_S = labels_S.astype(np.int32)
         if ignored is not None:
             instances_S[ignored] = 0
-        instances_S[_touching(instances_S)] = 0
+        if meaning.seams:
+            instances_S[_touching(instances_S)] = 0
         classes_S = (instances_S != 0).astype(np.uint8)
         if meaning.unlabelled_ignored:
             classes_S[labels_S == 0] = IGNORE

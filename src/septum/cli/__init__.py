@@ -118,13 +118,18 @@ def predict(
     seeds: Annotated[
         float | None,
         typer.Option(
-            help="Divide touching objects: each piece above this probability, which is higher than "
-            "the threshold, grows to an object."
+            help="Divide touching objects: each piece above this probability, higher than the "
+            "threshold (or of core above this), grows to an object; 1: none. Without: the model's."
         ),
     ] = None,
     minimum: Annotated[
-        int, typer.Option(min=0, help="Fewest pixels of an object; after holes are filled.")
-    ] = 0,
+        int | None,
+        typer.Option(
+            min=0,
+            help="Fewest pixels of an object, after holes are filled; of a divided one smaller "
+            "parts are joined with others. Without: the model's own.",
+        ),
+    ] = None,
     fill: Annotated[
         int, typer.Option(min=0, help="Fill holes in objects of at most so many pixels.")
     ] = 0,

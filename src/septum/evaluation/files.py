@@ -19,7 +19,12 @@ from septum.evaluation.choices import Compared, Scored, score_plane
 from septum.evaluation.large import is_large, read_blocks
 from septum.evaluation.pairing import Match, match_predictions
 from septum.evaluation.planes import Dimensions, StoredPlane, open_prediction, show
-from septum.evaluation.predictions import are_numbered_only, find_predictions, number_objects
+from septum.evaluation.predictions import (
+    are_numbered_only,
+    are_of_overlapping,
+    find_predictions,
+    number_objects,
+)
 from septum.evaluation.summary import summarize_scored
 from septum.evaluation.truth import Truth, find_truth, is_challenge, is_gold, make_truth
 from septum.images.stored import Box
@@ -100,13 +105,17 @@ def compare(
     paired by `match_predictions`. With 2 dimensions each plane of a stack is an image of its own, a
     row named NAME[07]. `labels` says what label values are; a section of a recipe is a way to find
     it in the truth, which is right where the truth shows every class that the model knows. `only`
-    names the images or planes to score, or counts them from 0; without it, all. Labels whose
-    values look like classes are numbers of objects where objects of one class were predicted.
+    names the images or planes to score, or counts them from 0; without it, all. Labels overlap
+    where masks of several channels were predicted; they are numbers of objects, though they look
+    like classes, where objects of one class were.
 
     The Cell Tracking Challenge's label files are numbered objects; in its gold truth not every
     object need be drawn, unless `complete` says so. Raises InputError and AnnotationError.
     """
-    predictions, truths = find_predictions(prediction), find_truth(truth, labels)
+    predictions = find_predictions(prediction)
+    if isinstance(labels, Labels) and labels.kind == "auto" and are_of_overlapping(predictions):
+        labels = labels.model_copy(update={"kind": "overlapping"})
+    truths = find_truth(truth, labels)
     matches, left = match_predictions(predictions, truths)
     opened = [_open(match, dimensions) for match in matches]
     notes = []
@@ -195,7 +204,7 @@ def _choose(
 def _score_file(task: Task, meaning: LabelMeaning) -> Iterator[Scored]:
     predicted = task.match.prediction
     both = f"{predicted.file} and {task.match.truth.labels}"
-    planes = _planes(task, both)
+    planes = _planes(task, both, meaning.kind == "overlapping")
     if len(planes) != len(task.parts):
         raise InputError(
             f"{both} differ in their number of planes: {len(planes)} and {len(task.parts)}; "
@@ -236,8 +245,8 @@ def _score_part(
     return Scored(name, scores, chosen, pixels, Compared(plane, truth, segments_S, read))
 
 
-def _planes(task: Task, both: str) -> list[StoredPlane]:
-    planes = open_prediction(task.match.prediction, task.dimensions)
+def _planes(task: Task, both: str, overlapping: bool) -> list[StoredPlane]:
+    planes = open_prediction(task.match.prediction, task.dimensions, overlapping)
     number = task.match.plane
     if number is None:
         return planes

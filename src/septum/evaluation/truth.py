@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from septum.annotation.interpretation import name_values
 from septum.annotation.labels import IGNORE, LabelMeaning, to_target
 from septum.annotation.pairs import Annotated, Pair, find_pairs
 from septum.errors import InputError
@@ -33,7 +34,8 @@ class Truth:
     two of them touch. ``known_S``: what is not of the ignored value. ``numbered``: the labels are
     object ids. ``partial``: not every object was drawn; the background is then in ``known_S``, as
     it is none of the objects drawn, and ignored in ``classes_S``, as it may be others.
-    ``class_values``: the label value of each class, of classes.
+    ``class_values``: the label value of each class, of classes. ``overlapping``: classes are bits
+    of ``classes_S``, class k bit k − 1.
     """
 
     classes_S: npt.NDArray[np.uint8]
@@ -44,6 +46,7 @@ class Truth:
     numbered: bool = False
     partial: bool = False
     class_values: tuple[int, ...] = ()
+    overlapping: bool = False
 
     @property
     def valid(self) -> Bools:
@@ -63,7 +66,7 @@ def make_truth(labels_S: np.ndarray, meaning: LabelMeaning, name: str = "labels"
     where they touch, which are only taken from them to be learnt. Scores are against what was
     drawn.
     """
-    classes_S, instances_S = to_target(labels_S, meaning, name)
+    classes_S, instances_S = to_target(labels_S, replace(meaning, seams=True), name)
     parted_S = instances_S != 0
     ignored_S = meaning.ignored(labels_S)
     known_S = np.ones(labels_S.shape, bool) if ignored_S is None else ~ignored_S
@@ -80,6 +83,7 @@ def make_truth(labels_S: np.ndarray, meaning: LabelMeaning, name: str = "labels"
         numbered=meaning.kind == "instances",
         partial=meaning.unlabelled_ignored,
         class_values=meaning.class_values if meaning.kind == "classes" else (),
+        overlapping=meaning.kind == "overlapping",
     )
 
 
@@ -97,6 +101,10 @@ def find_truth(path: Path, labels: Labels | LabelMeaning | None = None) -> list[
     own; so do the single planes of volumes that the Cell Tracking Challenge has annotated,
     man_seg_FRAME_PLANE.tif. ``labels`` is as of `find_pairs`. Raises InputError.
     """
+    return name_values(_find_truth(path, labels), labels)
+
+
+def _find_truth(path: Path, labels: Labels | LabelMeaning | None) -> list[Pair]:
     if path.is_file() and path.suffix.lower() not in (".csv", ".json"):
         return [_alone(path)]
     files = _label_files(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +33,7 @@ from septum.survey.objects import (
     without_specks,
 )
 from septum.survey.problems import find_problems
-from septum.survey.seen import Reader, Seen, explain
+from septum.survey.seen import OVERLAP, Reader, Seen, explain
 from septum.survey.survey import ImageFacts, Problem, Survey
 
 Watch = Callable[[int, int], None]
@@ -45,7 +46,21 @@ def take_survey(data: Path | str, recipe: Recipe, watch: Watch | None = None) ->
     many pairs of files are read, of how many. What cannot be read is a problem of the survey.
     Raises InputError where there is nothing to read: no such path, no known layout.
     """
-    data, problems = Path(data), []
+    data = Path(data)
+    survey = _survey(data, recipe, watch)
+    overlaps = [problem for problem in survey.problems if problem.kind == OVERLAP]
+    if not overlaps or recipe.labels.kind != "auto":
+        return survey
+    labels = recipe.labels.model_copy(update={"kind": "overlapping"})
+    again = _survey(data, recipe.model_copy(update={"labels": labels}), watch)
+    text = f"classes overlap, first in {overlaps[0].files[0]}: each is learnt on its own"
+    remedy = 'if one lies above another: --set \'labels.classes=["below", "above"]\''
+    note = Problem(OVERLAP, "note", overlaps[0].files, text, remedy)
+    return dataclasses.replace(again, problems=(*again.problems, note))
+
+
+def _survey(data: Path, recipe: Recipe, watch: Watch | None) -> Survey:
+    problems = []
     try:
         pairs = find_pairs(data, recipe.labels)
     except UnpairedError as error:

@@ -63,6 +63,8 @@ def measure_objects(
         ignored_S = meaning.ignored(labels_S)
         whole_S = labels_S if ignored_S is None else np.where(ignored_S, 0, labels_S)
         pairs, touching = _touching(whole_S)
+    if meaning.kind == "overlapping":  # bits: of objects is what is in any class
+        classes_S = np.where(classes_S == IGNORE, IGNORE, classes_S != 0).astype(np.uint8)
     counts = np.bincount(classes_S.ravel(), minlength=256)
     return Drawn(
         _areas(whole_S),
@@ -77,6 +79,8 @@ def measure_objects(
 
 def _ignored(labels_S: np.ndarray, meaning: LabelMeaning, pixels: int) -> dict[str, int]:
     """Of ``pixels``: those of each ignored value, those drawn as ignored, and all else."""
+    if meaning.kind == "overlapping":
+        return {"in a mask": pixels} if pixels else {}
     found = {
         "drawn so" if value == DRAWN_IGNORED else f"value {value_text(value)}": int(
             np.count_nonzero(labels_S == value)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from septum.annotation.mask_files import OverlapError
 from septum.annotation.pairs import Annotated, Pair, load_pairs
 from septum.annotation.stored_pairs import StoredAnnotated, open_pairs, part_name
 from septum.errors import ImageFileError, InputError
@@ -26,6 +27,8 @@ WHOLE_FILE = 64 << 20
 """Bytes: of larger files, and of OME-Zarr, the header tells first how large the images are."""
 WINDOW_PIXELS, WINDOWS = 2**22, 4
 """Of an image with more pixels so many windows of that size are looked at."""
+OVERLAP = "overlap"
+"""The kind of the problem that pixels are of two classes."""
 KEPT = 1 << 30
 """Bytes of labels that are kept; those beyond are read a second time."""
 
@@ -150,6 +153,8 @@ def explain(error: InputError, pair: Pair | None = None) -> Problem:
     text, remedy = str(error), ""
     head, _, tail = text.rpartition(": ")
     kind = "unreadable" if isinstance(error, ImageFileError) else "labels"
+    if isinstance(error, OverlapError):
+        kind = OVERLAP
     if ";" in head:
         text, remedy = head, tail
     elif kind == "unreadable":

@@ -59,8 +59,12 @@ def choose_labels(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
     meaning = survey.meaning
     assert meaning is not None
     yield Choice("labels.kind", meaning.kind, f"taken for {meaning.describe()}")
-    several = f"one probability for each of {meaning.class_count} classes"
-    yield Choice("network.head", "softmax", several)
+    if meaning.kind == "overlapping":
+        reason = f"{meaning.class_count - 1} classes that overlap, each learnt on its own"
+        yield Choice("network.head", "sigmoid", reason)
+        return
+    reason = f"one probability for each of {meaning.class_count} classes"
+    yield Choice("network.head", "softmax", reason)
 
 
 def choose_depth(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
@@ -120,6 +124,11 @@ def choose_loss(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
     meaning, objects = survey.meaning, survey.objects
     assert meaning is not None
     assert objects is not None
+    if meaning.kind == "overlapping":
+        reason = "each class has an output of its own"
+        yield Choice("loss.class_weight", "none", reason)
+        yield Choice("loss.border_weight", 0.0, "classes that overlap have no walls between them")
+        return
     least = min(range(len(meaning.shares)), key=lambda k: meaning.shares[k])
     share = meaning.shares[least]
     rare = share < RARE and (meaning.class_count > 2 or least == 0)

@@ -6,18 +6,19 @@ import functools
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from septum.annotation.drawn_remarks import describe_drawn
-from septum.annotation.interpretation import describe_meaning, interpret
+from septum.annotation.interpretation import describe_meaning, interpret, name_values
 from septum.annotation.labels import IGNORE, LabelMeaning, to_target
 from septum.annotation.pairs import Annotated, Pair, find_pairs, load_pairs, split_validation
 from septum.annotation.stored_pairs import StoredAnnotated, open_pairs
 from septum.images.intensity_range import IntensityRange, fit_intensity_range
 from septum.memory import available_memory
+from septum.network.heads import OF_OBJECTS, check_head
 from septum.recipe import Recipe
 from septum.training.windows import AnyItem, StoredWindow, spread_windows
 
@@ -90,7 +91,7 @@ def load_data(path: Path, recipe: Recipe, memory: int | None = None) -> Data:
     ready for training is left in its files, and read tile by tile.
     """
     dimensions = recipe.network.dimensions
-    pairs = find_pairs(path, recipe.labels)
+    recipe, pairs = find_labels(path, recipe)
     stored = open_pairs(pairs, dimensions)
     names = [item.name for item in stored]
     train_indices, validation_indices = split_validation(names, recipe.validation)
@@ -100,7 +101,7 @@ def load_data(path: Path, recipe: Recipe, memory: int | None = None) -> Data:
         return _left_in_files(path, recipe, pairs, stored, train_indices, validation_indices)
 
     annotated = load_pairs(pairs, dimensions)
-    meaning = interpret(pairs, ((item.name, item.labels_S) for item in annotated), recipe.labels)
+    meaning = _find_meaning(pairs, annotated, recipe)
     parts = divide(annotated[0], meaning) if len(annotated) == 1 else None
     training, validation = parts or tuple(
         [annotated[index] for index in side] for side in (train_indices, validation_indices)
@@ -176,7 +177,7 @@ def _left_in_files(
     examined = _examined(whole)
     few = sum(math.prod(item.extents) for item in whole) <= MOST_COUNTED
     counted = whole if few else examined
-    meaning = interpret(pairs, ((item.name, item.labels_S) for item in counted), recipe.labels)
+    meaning = _find_meaning(pairs, counted, recipe)
     parts = divide(whole[0], meaning) if len(whole) == 1 else None
     training, held = parts or tuple(
         [whole[index] for index in side] for side in (train_indices, validation_indices)
@@ -200,6 +201,27 @@ def _left_in_files(
 def _examined(items: Sequence[StoredWindow]) -> list[StoredWindow]:
     each = max(min(EXAMINED_EACH, EXAMINED // len(items)), 1)
     return spread_windows(items, EXAMINED, each)
+
+
+def find_labels(path: Path, recipe: Recipe) -> tuple[Recipe, list[Pair]]:
+    """The pairs, and the recipe that says what their labels are.
+
+    Classes that have a mask or outlines each overlap where the head learns each on its own.
+    """
+    pairs, labels = find_pairs(path, recipe.labels), recipe.labels
+    drawn = (pair.drawing.kind for pair in pairs if pair.drawing is not None)
+    if labels.kind == "auto" and recipe.network.head == "sigmoid" and "classes" in drawn:
+        labels = labels.model_copy(update={"kind": "overlapping"})
+        pairs = name_values(pairs, labels)
+    return recipe.model_copy(update={"labels": labels}), pairs
+
+
+def _find_meaning(pairs: Sequence[Pair], items: Sequence[Item], recipe: Recipe) -> LabelMeaning:
+    """What the labels mean, and that the network can learn it. Raises RecipeError, too."""
+    labels = ((item.name, item.labels_S) for item in items)
+    meaning = interpret(pairs, labels, recipe.labels)
+    check_head(recipe.network.head, meaning)
+    return replace(meaning, seams=recipe.network.head not in OF_OBJECTS)
 
 
 def _fingerprint(items: Sequence[Item]) -> str:

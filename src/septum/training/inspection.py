@@ -60,7 +60,7 @@ class Inspection:
         for choice in self.configuration.choices:
             lines.append(textwrap.fill(f"  {choice}", WIDTH, subsequent_indent="      "))
         for advice in self.configuration.advice:
-            lines.append(f"advice: {advice}")
+            lines.append(textwrap.fill(f"advice: {advice}", WIDTH, subsequent_indent=" " * 8))
         return lines
 
     def to_dict(self) -> dict[str, Any]:

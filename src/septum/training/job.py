@@ -25,8 +25,9 @@ from septum.training.loss_record import LossRecord
 from septum.training.optimization import build_optimizer, optimizer_tensors, restore_optimizer
 from septum.training.run_folder import RunFolder
 from septum.training.samples import build_sampler
+from septum.training.separation_choice import describe_choices, with_choices
 from septum.training.tracking import format_duration
-from septum.training.validation import Targets, choose_threshold, validate
+from septum.training.validation import Targets, validate
 
 
 class Job:
@@ -165,7 +166,8 @@ class Job:
     def validate(self) -> dict[str, Any]:
         """Score the validation images, write the record, keep the model if it is the best."""
         predictor = prepare(self.model(), self.device)
-        scores = validate(predictor, self.targets, self.recipe.loss, self.sampler.weigh, self.ranks)
+        section, head = self.recipe.loss, self.recipe.network.head
+        scores = validate(predictor, self.targets, section, self.sampler.weigh, self.ranks, head)
         measure = self.recipe.training.keep_best
         value = scores.get(measure, scores["loss"])
         better = not self.best or value < self.best[measure]
@@ -255,7 +257,7 @@ class Job:
         self.run.rewind_history(self.step)
 
     def finish(self) -> str:
-        """Choose thresholds on training images, write both models; says in words what came out.
+        """Choose how objects are told apart, write both models; says in words what came out.
 
         The first rank does that; the others are done.
         """
@@ -263,8 +265,9 @@ class Job:
             return ""
         last = self.model()
         best = last if self.best["step"] == self.step else load_model(self.run.best)
-        last = self._with_threshold(last)
-        best = last if self.best["step"] == self.step else self._with_threshold(best)
+        about = (self.recipe, self.data, self.device)
+        last = with_choices(last, *about)
+        best = last if self.best["step"] == self.step else with_choices(best, *about)
         self.run.save_last(last)
         self.run.save_best(best)
         self.save(now=True)
@@ -272,15 +275,9 @@ class Job:
         return (
             f"finished in {format_duration(self.seconds)}; best validation "
             f"{measure.replace('_', ' ')} {self.best[measure]:.4f} at step {self.best['step']}; "
-            f"threshold {best.threshold:g}; peak memory {peak_memory(self.device) / 1e9:.1f} GB; "
+            f"{describe_choices(best)}; peak memory {peak_memory(self.device) / 1e9:.1f} GB; "
             f"model: {self.run.best}"
         )
-
-    def _with_threshold(self, model: Model) -> Model:
-        if self.recipe.training.threshold == "half" or model.classes != 2:
-            return model
-        targets = Targets(self.data.examined or self.data.training, self.data.meaning)
-        return model.replace(threshold=choose_threshold(prepare(model, self.device), targets))
 
 
 def planned_steps(recipe: Recipe, data: Data) -> int:
