@@ -379,7 +379,7 @@ def test_outlines_of_classes_that_overlap_are_bits_and_what_is_ignored_is_in_non
         write_image(folder / f"{number}.png", Image(pixels, "YX"))
         boxes = [("cell", 4, 20), ("nucleus", 14, 20), ("Ignore*", 20, 4)]
         drawn = [
-            feature([(x, x), (x + side, x), (x + side, x + side), (x, x + side)], name)
+            feature([(x, x), (x + side, x), (x + side, x + side), (x, x + side)], name=name)
             for name, x, side in boxes
         ]
         write_geojson(folder / f"{number}.geojson", *drawn)
