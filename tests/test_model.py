@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
 import json
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from full_disk import FullDisk
 from septum.annotation.labels import LabelMeaning
 from septum.errors import ModelFileError, SaveError
 from septum.images.intensity_range import IntensityRange
@@ -205,15 +205,10 @@ def test_no_code_of_a_pickle_is_ever_run(tmp_path):
 
 def test_a_full_disk_leaves_the_earlier_model_and_no_other_file(saved, monkeypatch):
     before = saved.read_bytes()
-    write = Path.write_bytes
-
-    def fill_up(self, data):
-        write(self, data[: len(data) // 2])
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", fill_up)
-    with pytest.raises(SaveError, match=r"m\.safetensors.*No space left"):
-        save_model(saved, random_model(1))
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", lambda path, mode: FullDisk(path, "w"))
+        with pytest.raises(SaveError, match=r"m\.safetensors.*No space left"):
+            save_model(saved, random_model(1))
     assert saved.read_bytes() == before
     assert [item.name for item in saved.parent.iterdir()] == [saved.name]
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 
 from septum.annotation.labels import LabelMeaning
 from septum.atomic_file import replace_file
@@ -22,6 +21,7 @@ from septum.network.heads import CORE_NAME, Maps, check_head, maps_of
 from septum.network.sliding_window import SlidingWindow
 from septum.network.unet import UNet
 from septum.recipe import Network, Recipe, build_recipe
+from septum.tensor_file import write_tensors
 
 FORMAT_VERSION = 1
 _KEY = "septum"
@@ -105,14 +105,8 @@ def save_model(path: Path, model: Model) -> None:
         "pixel_size": model.pixel_size,
         "provenance": model.provenance,
     }
-    # Networks in use are in channels-last order; the file holds plain contiguous arrays.
-    tensors = {
-        name: value.detach().cpu().contiguous()
-        for name, value in model.network.state_dict().items()
-    }
-    data = save(tensors, metadata={_KEY: json.dumps(header)})
     with replace_file(path) as temporary:
-        temporary.write_bytes(data)
+        write_tensors(temporary, model.network.state_dict(), {_KEY: json.dumps(header)})
 
 
 def model_path(path: Path | str) -> Path:

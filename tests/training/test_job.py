@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from full_disk import FullDisk
 from septum.errors import Interrupted, RecipeError, SaveError
 from septum.model import load_model
 from septum.recipe import Recipe
@@ -113,22 +114,16 @@ def test_a_full_disk_is_a_save_error_and_what_was_saved_survives(
     longer, falling = tiny("training.steps=12"), [scores(n) for n in (0.5, 0.4, 0.3)]
     validate_as(falling)
     run = train(squares, tmp_path / "run", tiny())
-    before, write, opened = contents(run.path), Path.write_bytes, Path.open
-    full = OSError(errno.ENOSPC, "No space left on device")
-
-    def write_some(path: Path, data: bytes) -> int:
-        if path.name.startswith(f".{file}."):
-            write(path, data[: len(data) // 2])
-            raise full
-        return write(path, data)
+    before, opened = contents(run.path), Path.open
 
     def open_some(path: Path, mode: str = "r", **options: Any) -> Any:
         if file == "history" and path.name == "history.jsonl" and mode == "a":
-            raise full
+            raise OSError(errno.ENOSPC, "No space left on device")
+        if path.name.startswith(f".{file}.") and mode == "wb":
+            return FullDisk(path, "w")
         return opened(path, mode, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", write_some)
         patch.setattr(Path, "open", open_some)
         validate_as(falling[2:])
         with pytest.raises(SaveError, match=rf"{file}.*No space left on device") as failed:

@@ -12,12 +12,12 @@ from typing import Any, NoReturn
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 
 from septum.atomic_file import remove_leftovers, replace_file
 from septum.errors import RecipeError, RunFolderError, SaveError
 from septum.model import Model, save_model
 from septum.recipe import Recipe, dump_recipe, load_recipe
+from septum.tensor_file import write_tensors
 
 
 @dataclass(frozen=True)
@@ -118,11 +118,8 @@ class RunFolder:
             raise SaveError(
                 f"{self.state_file.parent}: cannot be made: {error.strerror}"
             ) from error
-        plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-        # Not save_file: it writes to a temporary file of its own, which a killed process leaves.
-        data = save(plain, metadata={"septum_resume": json.dumps(counters)})
         with replace_file(self.state_file) as temporary:
-            temporary.write_bytes(data)
+            write_tensors(temporary, tensors, {"septum_resume": json.dumps(counters)})
 
     def remove_leftovers(self) -> None:
         """Remove what a process that was killed while it saved here left behind."""
