@@ -181,7 +181,8 @@ def _count(labels_S: np.ndarray) -> dict[int, int]:
         values = np.flatnonzero(counts)
         return dict(zip(values.tolist(), counts[values].tolist(), strict=True))
     if labels_S.size and labels_S.min() >= DRAWN_IGNORED and labels_S.max() < 2**16:
-        counts = np.bincount(labels_S.ravel() - DRAWN_IGNORED)  # much faster than sorting
+        # Much faster than sorting.
+        counts = np.bincount(labels_S.ravel().astype(np.int64) - DRAWN_IGNORED)
         values = np.flatnonzero(counts)
         return dict(zip((values + DRAWN_IGNORED).tolist(), counts[values].tolist(), strict=True))
     values, counts = np.unique(labels_S, return_counts=True)
