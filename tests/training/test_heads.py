@@ -369,6 +369,18 @@ def test_without_a_recipe_classes_that_overlap_get_the_head_for_them(
     assert ordered.configuration.recipe.network.head == "softmax"
 
 
+def test_the_head_that_was_asked_for_is_kept_though_classes_do_not_overlap(tmp_path: Path) -> None:
+    folder = write_class_files(tmp_path / "files")
+    for path in (folder / "labels").glob("*_nucleus.png"):
+        cell = read_image(path.with_name(path.name.replace("nucleus", "cell"))).array
+        write_image(path, Image(np.where(cell, 0, read_image(path).array), "YX"))
+    chosen = inspect_data(folder).configuration.recipe
+    assert (chosen.labels.kind, chosen.network.head) == ("classes", "softmax")
+    chosen = inspect_data(folder, ["network.head=sigmoid"]).configuration.recipe
+    assert (chosen.labels.kind, chosen.network.head) == ("overlapping", "sigmoid")
+    assert load_data(folder, chosen).meaning.kind == "overlapping"
+
+
 def test_outlines_of_classes_that_overlap_are_bits_and_what_is_ignored_is_in_none(
     tmp_path: Path, tiny: Callable[..., Recipe]
 ) -> None:

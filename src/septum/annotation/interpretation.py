@@ -16,7 +16,7 @@ from septum.annotation.palettes import check_palettes
 from septum.errors import AnnotationError
 from septum.images.files import natural_key
 from septum.images.stored import open_image
-from septum.recipe import Labels
+from septum.recipe import Labels, Recipe
 
 BACKGROUND = "background"
 
@@ -55,9 +55,10 @@ def name_values(pairs: Sequence[Pair], labels: Labels | LabelMeaning | None) -> 
             )
         return list(pairs)
     if unnamed is not None:
+        others = f", but others are of {_listed(names)}" if names else ""
         raise AnnotationError(
-            f"{unnamed} has no class, but others are of {_listed(names)}; give it one, or if all "
-            "are objects of one kind: --set labels.kind=instances"
+            f"{unnamed} has no class{others}; give it one, or if all are objects of one kind: "
+            "--set labels.kind=instances"
         )
     if not isinstance(labels, LabelMeaning):
         for name in wanted:
@@ -89,6 +90,19 @@ def name_values(pairs: Sequence[Pair], labels: Labels | LabelMeaning | None) -> 
     ]
 
 
+def settle_labels(pairs: Sequence[Pair], recipe: Recipe) -> tuple[list[Pair], Recipe]:
+    """The pairs, and the recipe that says what their labels are.
+
+    Classes that have a mask or outlines each overlap where the head learns each on its own.
+    """
+    drawn = (pair.drawing.kind for pair in pairs if pair.drawing is not None)
+    guessed = recipe.labels.kind == "auto" and recipe.network.head == "sigmoid"
+    if not guessed or "classes" not in drawn:
+        return list(pairs), recipe
+    labels = recipe.labels.model_copy(update={"kind": "overlapping"})
+    return name_values(pairs, labels), recipe.model_copy(update={"labels": labels})
+
+
 def _with_channels(pair: Pair) -> Pair:
     """A label image whose channels are the masks of overlapping classes is a drawing of these."""
     known = None if pair.drawing is None else pair.drawing.format
@@ -107,9 +121,11 @@ def _number_bits(
     labels: Labels | LabelMeaning | None,
 ) -> list[Pair]:
     """The pairs, each class of what was drawn having a bit."""
-    ignore = () if labels is None else (
-        labels.ignore if isinstance(labels, LabelMeaning) else ignored_values(labels)
-    )  # fmt: skip
+    ignore: tuple[int, ...] = ()
+    if isinstance(labels, LabelMeaning):
+        ignore = labels.ignore
+    elif labels is not None:
+        ignore = ignored_values(labels)
     order = list(wanted) or [name for name in names if not _is_background(name)]
     numbered = []
     first = pairs[0]

@@ -14,7 +14,7 @@ import numpy as np
 from septum.annotation.census import take_census
 from septum.annotation.drawn_labels import open_labels
 from septum.annotation.drawn_remarks import describe_drawn
-from septum.annotation.interpretation import doubt_of, interpret
+from septum.annotation.interpretation import doubt_of, interpret, settle_labels
 from septum.annotation.labels import LabelMeaning, ignored_values
 from septum.annotation.layouts import UnpairedError
 from septum.annotation.meaning import DRAWN_IGNORED
@@ -66,6 +66,7 @@ def _survey(data: Path, recipe: Recipe, watch: Watch | None) -> Survey:
     except UnpairedError as error:
         problems.append(_unpaired(error, data))
         pairs = error.matched
+    pairs, recipe = settle_labels(pairs, recipe)
     dimensions = recipe.network.dimensions
     seen: list[Seen] = []
     ignored = (DRAWN_IGNORED, *ignored_values(recipe.labels))

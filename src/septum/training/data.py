@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from septum.annotation.drawn_remarks import describe_drawn
-from septum.annotation.interpretation import describe_meaning, interpret, name_values
+from septum.annotation.interpretation import describe_meaning, interpret, settle_labels
 from septum.annotation.labels import IGNORE, LabelMeaning, to_target
 from septum.annotation.pairs import Annotated, Pair, find_pairs, load_pairs, split_validation
 from septum.annotation.stored_pairs import StoredAnnotated, open_pairs
@@ -91,7 +91,7 @@ def load_data(path: Path, recipe: Recipe, memory: int | None = None) -> Data:
     ready for training is left in its files, and read tile by tile.
     """
     dimensions = recipe.network.dimensions
-    recipe, pairs = find_labels(path, recipe)
+    pairs, recipe = settle_labels(find_pairs(path, recipe.labels), recipe)
     stored = open_pairs(pairs, dimensions)
     names = [item.name for item in stored]
     train_indices, validation_indices = split_validation(names, recipe.validation)
@@ -201,19 +201,6 @@ def _left_in_files(
 def _examined(items: Sequence[StoredWindow]) -> list[StoredWindow]:
     each = max(min(EXAMINED_EACH, EXAMINED // len(items)), 1)
     return spread_windows(items, EXAMINED, each)
-
-
-def find_labels(path: Path, recipe: Recipe) -> tuple[Recipe, list[Pair]]:
-    """The pairs, and the recipe that says what their labels are.
-
-    Classes that have a mask or outlines each overlap where the head learns each on its own.
-    """
-    pairs, labels = find_pairs(path, recipe.labels), recipe.labels
-    drawn = (pair.drawing.kind for pair in pairs if pair.drawing is not None)
-    if labels.kind == "auto" and recipe.network.head == "sigmoid" and "classes" in drawn:
-        labels = labels.model_copy(update={"kind": "overlapping"})
-        pairs = name_values(pairs, labels)
-    return recipe.model_copy(update={"labels": labels}), pairs
 
 
 def _find_meaning(pairs: Sequence[Pair], items: Sequence[Item], recipe: Recipe) -> LabelMeaning:
