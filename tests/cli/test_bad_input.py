@@ -14,6 +14,7 @@ import tifffile
 import torch
 from safetensors.torch import save_file
 
+from full_disk import FullDisk
 from septum.images.files import Image, read_image, write_image
 from septum.training.job import Job
 
@@ -232,10 +233,14 @@ def test_an_out_that_is_a_file(cells: Path, tiny: Path, tmp_path: Path, refused:
 def test_a_disk_that_is_full_while_training(
     cells: Path, tiny: Path, tmp_path: Path, septum: Callable[..., Any], monkeypatch: Any
 ) -> None:
-    def no_room(path: Path, data: bytes) -> int:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    opened = Path.open
 
-    monkeypatch.setattr(Path, "write_bytes", no_room)
+    def fill_up(path: Path, mode: str = "r", **options: Any) -> Any:
+        if path.suffix == ".safetensors" and mode == "wb":
+            return FullDisk(path, "w")
+        return opened(path, mode, **options)
+
+    monkeypatch.setattr(Path, "open", fill_up)
     result = septum("train", cells, "--out", tmp_path / "out", "--recipe", tiny)
     assert result.status == 2
     assert "Traceback" not in result.err
