@@ -32,7 +32,7 @@ def random_model(seed=0, **network):
     return Model(
         network=network.eval(),
         recipe=Recipe(name="mine", network=section, training=Training(epochs=3)),
-        meaning=LabelMeaning("classes", (0, 128, 255), shares=(0.5, 0.25, 0.25), ignore=7),
+        meaning=LabelMeaning("classes", (0, 128, 255), shares=(0.5, 0.25, 0.25), ignore=(7,)),
         intensity=IntensityRange((0.1, 1 / 3), (2.5, 1e-7)),
         channels=2,
         threshold=0.4321,
@@ -222,9 +222,13 @@ def test_how_objects_are_told_apart_comes_back_and_older_files_say_nothing_of_it
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         header = json.loads(file.metadata()["septum"])
-    del header["seeds"], header["minimum"], header["meaning"]["names"], header["meaning"]["seams"]
+    del header["seeds"], header["minimum"]
+    for key in ("class_names", "seams", "known_values", "stray_pixels"):
+        del header["meaning"][key]
+    header["meaning"]["ignore"] = 7  # one value, or null
     save_file(tensors, path, {"septum": json.dumps(header)})
     older = load_model(path)
     assert (older.seeds, older.minimum) == (None, 0)
     assert older.meaning.titles == ("class 0", "class 1", "class 2")
     assert older.meaning.seams
+    assert older.meaning.ignore == (7,)
