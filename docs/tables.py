@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import heads_tables as heads
 import measures_tables as measures
 import prediction_tables as prediction
 import systems_tables as systems
@@ -115,6 +116,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "systems-goals": lambda: systems.goals(load),
     "systems-u373": lambda: systems.u373(load),
     "systems-sliding-window": lambda: systems.sliding_window(load),
+    "heads": lambda: heads.heads(load),
     "measures-agreement": lambda: measures.agreement(load),
     "measures-speed": lambda: measures.speed(load),
 }

@@ -14,7 +14,7 @@ from torch import nn
 
 from full_disk import FullDisk
 from septum.annotation.labels import LabelMeaning
-from septum.errors import ModelFileError, RecipeError, SaveError
+from septum.errors import ModelFileError, SaveError
 from septum.images.intensity_range import IntensityRange
 from septum.model import FORMAT_VERSION, Model, build_network, load_model, save_model
 from septum.recipe import Network, Recipe, Training
@@ -32,7 +32,7 @@ def random_model(seed=0, **network):
     return Model(
         network=network.eval(),
         recipe=Recipe(name="mine", network=section, training=Training(epochs=3)),
-        meaning=LabelMeaning("classes", (0, 128, 255), shares=(0.5, 0.25, 0.25), ignore=7),
+        meaning=LabelMeaning("classes", (0, 128, 255), shares=(0.5, 0.25, 0.25), ignore=(7,)),
         intensity=IntensityRange((0.1, 1 / 3), (2.5, 1e-7)),
         channels=2,
         threshold=0.4321,
@@ -213,6 +213,22 @@ def test_a_full_disk_leaves_the_earlier_model_and_no_other_file(saved, monkeypat
     assert [item.name for item in saved.parent.iterdir()] == [saved.name]
 
 
-def test_a_sigmoid_cannot_tell_three_classes_apart():
-    with pytest.raises(RecipeError, match=r"--set network\.head=softmax"):
-        build_network(Network(head="sigmoid"), 1, 3)
+def test_how_objects_are_told_apart_comes_back_and_older_files_say_nothing_of_it(tmp_path):
+    path = tmp_path / "model.safetensors"
+    model = random_model().replace(threshold=0.4, seeds=0.7, minimum=12)
+    save_model(path, model)
+    again = load_model(path)
+    assert (again.threshold, again.seeds, again.minimum) == (0.4, 0.7, 12)
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        header = json.loads(file.metadata()["septum"])
+    del header["seeds"], header["minimum"]
+    for key in ("class_names", "seams", "known_values", "stray_pixels"):
+        del header["meaning"][key]
+    header["meaning"]["ignore"] = 7  # one value, or null
+    save_file(tensors, path, {"septum": json.dumps(header)})
+    older = load_model(path)
+    assert (older.seeds, older.minimum) == (None, 0)
+    assert older.meaning.titles == ("class 0", "class 1", "class 2")
+    assert older.meaning.seams
+    assert older.meaning.ignore == (7,)

@@ -17,6 +17,7 @@ from septum.errors import ModelFileError, RecipeError
 from septum.geometry import Footprint
 from septum.images.intensity_range import IntensityRange
 from septum.network.fcn import FCN8s
+from septum.network.heads import CORE_NAME, Maps, check_head, maps_of
 from septum.network.sliding_window import SlidingWindow
 from septum.network.unet import UNet
 from septum.recipe import Network, Recipe, build_recipe
@@ -42,8 +43,10 @@ class Model:
 
     ``channels``: input channels; ``meaning``: which label value became which class;
     ``intensity``: how grey values are normalised; ``threshold``: an object pixel of a two-class
-    model has probability above this; ``pixel_size``: micrometres along (Z)YX of the training
-    images, if known; ``provenance``: where it comes from (versions, data, steps), JSON values.
+    model has probability above this; ``seeds``, ``minimum``: how its objects are told apart unless
+    something else is asked for, as of `septum.prediction.separation.Separation`; ``pixel_size``:
+    micrometres along (Z)YX of the training images, if known; ``provenance``: where it comes from
+    (versions, data, steps), JSON values.
     """
 
     network: AnyNetwork
@@ -52,6 +55,8 @@ class Model:
     intensity: IntensityRange
     channels: int
     threshold: float = 0.5
+    seeds: float | None = None
+    minimum: int = 0
     pixel_size: tuple[float, ...] | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
 
@@ -60,18 +65,23 @@ class Model:
         """Number of classes, background included."""
         return self.meaning.class_count
 
+    @property
+    def maps(self) -> Maps:
+        """What the maps of its predictions are."""
+        return maps_of(self.recipe.network.head, self.meaning)
+
+    @property
+    def map_names(self) -> tuple[str, ...]:
+        """What each of these maps is called."""
+        return (*self.meaning.titles, *([CORE_NAME] if self.maps == "core" else []))
+
     def replace(self, **changes: Any) -> Model:
         """A copy with some fields changed; the network is shared."""
         return dataclasses.replace(self, **changes)
 
 
 def build_network(section: Network, channels: int, classes: int) -> AnyNetwork:
-    """The network that a recipe describes; raises RecipeError if it cannot tell the classes."""
-    if section.head == "sigmoid" and classes != 2:
-        raise RecipeError(
-            f"network.head = 'sigmoid' has one output for two classes, the labels have {classes}; "
-            "use --set network.head=softmax"
-        )
+    """The network that a recipe describes; `check_head` says if it can tell the classes."""
     return _NETWORKS[section.architecture](section, channels, classes)
 
 
@@ -90,6 +100,8 @@ def save_model(path: Path, model: Model) -> None:
         "intensity": model.intensity.to_dict(),
         "channels": model.channels,
         "threshold": model.threshold,
+        "seeds": model.seeds,
+        "minimum": model.minimum,
         "pixel_size": model.pixel_size,
         "provenance": model.provenance,
     }
@@ -148,6 +160,7 @@ def _assemble(path: Path, text: str, tensors: dict[str, torch.Tensor]) -> Model:
     try:
         recipe = build_recipe(header["recipe"])
         meaning = LabelMeaning.from_dict(header["meaning"])
+        check_head(recipe.network.head, meaning)
         network = build_network(recipe.network, header["channels"], meaning.class_count)
         network.load_state_dict(tensors)
         pixel_size = header["pixel_size"]
@@ -158,6 +171,8 @@ def _assemble(path: Path, text: str, tensors: dict[str, torch.Tensor]) -> Model:
             intensity=IntensityRange.from_dict(header["intensity"]),
             channels=header["channels"],
             threshold=header["threshold"],
+            seeds=header.get("seeds"),
+            minimum=header.get("minimum", 0),
             pixel_size=tuple(pixel_size) if pixel_size else None,
             provenance=header["provenance"],
         )

@@ -108,6 +108,24 @@ def show_progress() -> Callable[[int, int], None]:
     return watch
 
 
+def count_files() -> Callable[[int, int], None]:
+    """Say every few seconds how many files are read, of how many, with the time left."""
+    begun = shown = time.monotonic()
+
+    def watch(done: int, total: int) -> None:
+        nonlocal shown
+        now = time.monotonic()
+        if done == total or now - shown < (0.5 if sys.stderr.isatty() else 15):
+            return
+        shown = now
+        left = (now - begun) / done * (total - done)
+        end = "\r" if sys.stderr.isatty() else "\n"
+        words = f"{done} of {total} images read · {left:.0f} s left  "
+        print(words, end=end, file=sys.stderr, flush=True)
+
+    return watch
+
+
 def watch_scored(scored: Iterator[Scored], pixels: int) -> Iterator[Scored]:
     """Pass on what is scored, and say every few seconds how far it is, of so many pixels."""
     watch, done = show_progress(), 0

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from septum.annotation.interpretation import describe_meaning
 from septum.annotation.labels import (
     IGNORE,
     LabelMeaning,
-    describe_meaning,
     find_meaning,
     to_target,
 )
@@ -167,7 +167,7 @@ def test_object_says_which_pixels_are_class_1(wanted: Any, inside: list[int]) ->
         ),
         (np.ones((4, 4), np.uint8), {"kind": "instances"}, "nothing is annotated"),
         (np.full((4, 4), 9, np.uint8), {"ignore": 9}, "is ignored"),
-        (blocks([5]), {"unlabelled": "ignore"}, "these are binary; set labels.ignore=0"),
+        (blocks([5]), {"unlabelled": "ignore"}, "leaves one class, value 5: .*draw some of it"),
         (np.array([[-1, 0, 1]]), {"kind": "instances"}, r"m0\.png: value -1 at 1 pixels"),
         (np.arange(300)[None], {"kind": "classes"}, "300 classes are more than 254"),
         (np.zeros((2, 2)), {}, "type float64; expected integers"),
@@ -193,7 +193,7 @@ def test_a_stray_value_is_named_with_file_value_and_count(kind: str) -> None:
         meaning_of(*images, kind=kind)
     message = str(caught.value)
     assert message.startswith("m4.png: value 77 at 3 pixels is a stray; expected only 0, 128, 255")
-    assert message.endswith("labels.ignore=77")
+    assert message.endswith("the 3 pixels of strays: --set labels.strays=ignore")
     assert meaning_of(*images, kind=kind, ignore=77).class_values == (0, 128, 255)
 
 

@@ -256,9 +256,9 @@ def test_labels_that_do_not_fit_name_both_files(
     assert "a_labels.tif" in str(caught.value)
 
 
-def test_colour_labels_that_differ_are_refused(tmp_path: Path) -> None:
+def test_colours_of_more_than_8_bits_are_no_labels(tmp_path: Path) -> None:
     made = pair(tmp_path, Image(plain(5, 6), "YX"), Image(plain(5, 6), "YX"))
-    tifffile.imwrite(made.labels, plain(5, 6, 3), photometric="rgb")
+    tifffile.imwrite(made.labels, plain(5, 6, 3, dtype="uint16"), photometric="rgb")
     with pytest.raises(AnnotationError, match=r"a_labels\.tif: labels in 3 differing channels"):
         load_pairs([made])
 

@@ -134,7 +134,7 @@ def test_what_pixels_tell_is_said_on_reading_in_the_same_words(tmp_path: Path) -
     bad: list[tuple[np.ndarray, dict[str, Any]]] = [
         (pixels(5, 6, dtype="float32") + 0.5, {}),
         (np.full((5, 6), 2**32 - 1, np.uint32), {}),
-        (pixels(5, 6, 3), {"photometric": "rgb"}),
+        (pixels(5, 6, 3, dtype="uint16"), {"photometric": "rgb"}),
     ]
     for drawn, options in bad:
         tifffile.imwrite(made.labels, drawn, **options)

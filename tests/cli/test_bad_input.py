@@ -104,7 +104,7 @@ def test_a_stray_label_value(data: Path, train_refused: Refused) -> None:
         array[0, :8] = 77
 
     spoil(data / "labels" / "02.png", smudge)
-    parts = ("02", "value 77 at 8 pixels", "0, 1", "labels.ignore=77")
+    parts = ("02", "value 77 at 8 pixels", "0, 1", "labels.strays=ignore")
     train_refused(parts, "--set", "labels.kind=classes")
 
 

@@ -119,6 +119,25 @@ def test_several_classes_whatever_values_were_drawn(tmp_path, small_memory):
     assert by_block["mean"].keys() >= {"iou_2", "mask_iou_2"}
 
 
+def test_classes_that_overlap(tmp_path, small_memory):
+    masks = np.random.default_rng(7).integers(0, 2, (3, 40, 30)).astype(np.uint8)
+    found = np.where(np.random.default_rng(8).random(masks.shape) < 0.2, 1 - masks, masks)
+    write(tmp_path / "out/a.mask.tif", found, "CYX")
+    chances = np.concatenate([masks.max(0, keepdims=True) == 0, 0.9 * found[:, ::-1]])
+    write(tmp_path / "out/a.probability.tif", chances.astype(np.float32), "CYX")
+    masks[1, :4] = 9
+    drawn = write(tmp_path / "t.tif", masks, "CYX")
+    whole, by_block = both(small_memory, tmp_path / "out", drawn, Labels(ignore=9))
+    assert by_block["mean"] == whole["mean"]
+    counts = (masks[:, 4:].astype(bool), found[:, 4:].astype(bool))
+    for k, (inside, said) in enumerate(zip(*counts, strict=True), start=1):
+        iou = (inside & said).sum() / (inside | said).sum()
+        assert by_block["mean"][f"mask_iou_{k}"] == pytest.approx(iou)
+    wrong = (counts[0] != counts[1]).any(0).mean()
+    assert by_block["mean"]["mask_pixel_error"] == pytest.approx(wrong)
+    assert "overlapping classes" in by_block["chosen"][0]
+
+
 def test_partly_drawn_truth_has_seg_alone(tmp_path, small_memory):
     truth, segments, _, mask = case(2)
     write(tmp_path / "out/a.instances.tif", segments, "YX")

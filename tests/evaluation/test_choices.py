@@ -191,7 +191,7 @@ def test_an_image_without_objects_among_others(found):
 def test_pixels_of_the_ignored_value_count_for_no_measure():
     labels = drawn.truth().astype(np.int32)
     labels[6:, 10:] = 99  # where a segment was invented
-    meaning = LabelMeaning("instances", (0, 1), ignore=99)
+    meaning = LabelMeaning("instances", (0, 1), ignore=(99,))
     plane = Plane("", (drawn.segments() > 0).astype(np.uint8), instances=drawn.segments())
     without = drawn.segments()
     without[6:, 10:] = 0

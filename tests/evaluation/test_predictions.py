@@ -132,7 +132,7 @@ def test_a_mask_and_a_map_of_different_sizes_are_refused_naming_both(tmp_path):
 def write_store(path):
     """An OME-Zarr as `septum predict --instances` leaves it, with nothing in it."""
     header = ImageHeader("YX", (6, 8), np.dtype(np.uint8))
-    results_in_store(result_headers(header, 2, "float32", True), path, 16, 2)
+    results_in_store(result_headers(header, ("class 0", "class 1"), "float32", True), path, 16, 2)
     Manifest(path, {"model": "a"}).finish()
     return path
 
@@ -214,7 +214,7 @@ def test_labels_in_a_store_are_a_prediction_of_the_stores_name(tmp_path):
 def test_labels_in_a_store_that_is_not_finished_are_refused(tmp_path):
     header = ImageHeader("YX", (6, 8), np.dtype(np.uint8))
     store = tmp_path / "y.zarr"
-    results_in_store(result_headers(header, 2, "float32", False), store, 16, 2)
+    results_in_store(result_headers(header, ("class 0", "class 1"), "float32", False), store, 16, 2)
     Manifest(store, {"model": "a"})
     with pytest.raises(InputError, match=r"y\.zarr: is not finished"):
         find_predictions(store / "labels" / "mask")

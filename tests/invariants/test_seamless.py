@@ -16,8 +16,8 @@ from septum.annotation.labels import LabelMeaning
 from septum.geometry import unet_footprint
 from septum.images.intensity_range import IntensityRange
 from septum.model import Model, build_network
+from septum.network.heads import sigmoid_probabilities, softmax_probabilities
 from septum.prediction.overlap_tile import Predictor, predict_probabilities, prepare
-from septum.prediction.predictor import sigmoid_probabilities, softmax_probabilities
 from septum.recipe import Network, Recipe, Training
 
 TOLERANCE = {"rtol": 0, "atol": 1e-5}

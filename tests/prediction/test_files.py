@@ -14,10 +14,10 @@ from septum.images.files import read_image, write_image
 from septum.images.image import Image
 from septum.images.intensity_range import IntensityRange
 from septum.model import Model, build_network, save_model
+from septum.network.heads import sigmoid_probabilities
 from septum.prediction.doubts import doubt_pixel_size, find_doubt
 from septum.prediction.files import Options, predict_files
 from septum.prediction.overlap_tile import Predictor, predict_probabilities, prepare
-from septum.prediction.predictor import sigmoid_probabilities
 from septum.prediction.streaming import predict_whole
 from septum.recipe import Network, Recipe, Training
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -34,6 +35,30 @@ def fill_holes(class_S, fill):
     return filled_S
 
 
+def join_simply(part_S, height_S, minimum):
+    """Look at all pairs of pixels anew after each part that was joined."""
+    part_S = part_S.copy()
+    numbers = sorted(set(part_S[part_S > 0].tolist()), key=lambda n: np.argmax(part_S == n))
+    begin = {number: place for place, number in enumerate(numbers)}
+    while True:
+        sizes = {n: int((part_S == n).sum()) for n in begin if (part_S == n).any()}
+        smallest = min(sizes, key=lambda n: (sizes[n], begin[n]))
+        if len(sizes) == 1 or sizes[smallest] >= minimum:
+            return part_S
+        best = None
+        for pixel in np.argwhere(part_S == smallest):
+            for axis, step in itertools.product(range(part_S.ndim), (-1, 1)):
+                near = pixel.copy()
+                near[axis] += step
+                if not 0 <= near[axis] < part_S.shape[axis]:
+                    continue
+                other = int(part_S[tuple(near)])
+                if other not in (0, smallest):
+                    level = max(height_S[tuple(pixel)], height_S[tuple(near)])
+                    best = min(best or (level, begin[other], other), (level, begin[other], other))
+        part_S[part_S == smallest] = best[2]
+
+
 def label_simply(probability_KS, separation):
     """The definition, step by step, of the whole image at once."""
     class_S = predict_mask(probability_KS, separation.threshold)
@@ -50,7 +75,9 @@ def label_simply(probability_KS, separation):
         if len(np.unique(seed_S[seed_S > 0])) > 1:
             number = class_S[found.slice][seed_S > 0].max()
             seed_S = np.ascontiguousarray(seed_S)
-            basin_S = watershed(-probability_KS[number][found.slice], seed_S, mask=here)
+            height_S = -probability_KS[number][found.slice]
+            basin_S = watershed(height_S, seed_S, mask=here)
+            basin_S = join_simply(basin_S, height_S, separation.minimum)
             masks = [basin_S == basin for basin in np.unique(basin_S[here])]
         else:
             masks = [here]
@@ -261,6 +288,52 @@ def test_seeds_divide_touching_objects_between_them(block):
     assert np.array_equal(instances > 0, probability[1] > 0.5)
     assert set(np.unique(instances[:, :23])) == {0, 1}
     assert set(np.unique(instances[:, 24:])) == {0, 2}
+
+
+def with_core(probability, core):
+    return np.stack([probability[0], probability[1], core]).astype(np.float32)
+
+
+@settings(max_examples=60)
+@given(probabilities(most=30), st.data())
+def test_with_a_core_seeds_and_flooding_go_by_it_in_any_blocks(probability, data):
+    core = np.roll(probability[1], 1, axis=-1)  # of its own, and above 0 outside of objects
+    maps = with_core(probability, core)
+    separation = Separation(
+        0.4, seeds=0.55, minimum=data.draw(st.sampled_from([0, 7])), maps="core"
+    )
+    whole, classes = label_objects(maps, separation)
+    block = [data.draw(st.integers(1, extent + 2)) for extent in whole.shape]
+    by_block, _ = label_in_blocks(maps, separation, block)
+    assert np.array_equal(by_block, whole)
+    # The same by the rules for two classes: seeds above all else where the core says so.
+    inside = maps[1] > 0.4
+    object_S = label(inside, connectivity=1)
+    seed_S = label((core > 0.55) & inside, connectivity=1)
+    expected = np.zeros(inside.shape, int)
+    for found in regionprops(object_S):
+        here = object_S[found.slice] == found.label
+        seeds = np.ascontiguousarray(np.where(here, seed_S[found.slice], 0))
+        part = here.astype(int)
+        if len(np.unique(seeds[seeds > 0])) > 1:
+            height = -core[found.slice]
+            flooded = watershed(height, seeds, mask=here)
+            part = join_simply(flooded, height, separation.minimum)
+        if here.sum() >= separation.minimum:
+            expected[found.slice][here] = (part + expected.max())[here]
+    pairs = np.unique(np.stack([whole.ravel(), expected.ravel()]), axis=1)
+    assert len(np.unique(pairs[0])) == len(np.unique(pairs[1])) == pairs.shape[1]
+    assert len(classes) == whole.max()
+    assert set(classes.tolist()) <= {1}
+
+
+@given(probabilities(most=30), st.integers(2, 40))
+def test_a_minimum_leaves_no_holes_where_parts_of_objects_were_too_small(probability, minimum):
+    plain, _ = label_objects(probability, Separation(0.3, minimum=minimum))
+    divided, _ = label_objects(probability, Separation(0.3, seeds=0.6, minimum=minimum))
+    assert np.array_equal(divided > 0, plain > 0)
+    counts = np.bincount(divided.ravel())[1:]
+    assert (counts >= minimum).all()
 
 
 @given(probabilities(most=30), st.integers(0, 1000))

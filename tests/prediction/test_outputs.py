@@ -79,7 +79,7 @@ def test_tiles_of_a_store_write_whole_chunks(tmp_path):
     predictor = prepare(model, tile=80)
     chunk = chunk_extent(predictor.footprint, predictor.tile, 2)
     assert chunk == 64
-    headers = result_headers(image.header, 2, "float32", False)
+    headers = result_headers(image.header, ("class 0", "class 1"), "float32", False)
     array = create_image(tmp_path / "a.zarr", headers["probability"], (chunk, chunk))
     tiles = list(TilePlan(predictor, open_image(write_zarr(tmp_path / "b.zarr", image)), chunk))
     assert len(tiles) == 20
@@ -295,7 +295,7 @@ def test_only_windows_of_a_large_image_are_read(tmp_path):
     assert plan[len(plan) - 1].tile.write[0][1] == 70_000
     with pytest.raises(IndexError):
         plan[len(plan)]
-    headers = result_headers(header, 2, "uint8", False)
+    headers = result_headers(header, ("class 0", "class 1"), "uint8", False)
     arrays = {
         name: create_image(tmp_path / f"{name}.zarr", h, (512, 512)) for name, h in headers.items()
     }

@@ -15,6 +15,7 @@ from septum.errors import Interrupted, RecipeError, SaveError
 from septum.model import load_model
 from septum.recipe import Recipe
 from septum.training import job as job_module
+from septum.training import separation_choice
 from septum.training.loop import train
 from septum.training.run_folder import RunFolder
 
@@ -86,7 +87,7 @@ def test_the_threshold_is_chosen_on_training_images_for_both_models(
         shown.append([target.name for target in targets])
         return next(given)
 
-    monkeypatch.setattr(job_module, "choose_threshold", choose)
+    monkeypatch.setattr(separation_choice, "choose_threshold", choose)
     run = train(squares, tmp_path / "run", tiny("training.threshold=rand"))
     assert shown == [["square0", "square1", "square2"]] * 2
     assert load_model(run.last).threshold == 0.65

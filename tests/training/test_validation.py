@@ -12,8 +12,8 @@ from septum.annotation.labels import IGNORE
 from septum.errors import TrainingError
 from septum.geometry import unet_footprint
 from septum.images.intensity_range import IntensityRange
+from septum.network.heads import softmax_probabilities
 from septum.prediction.overlap_tile import Predictor
-from septum.prediction.predictor import softmax_probabilities
 from septum.recipe import Loss
 from septum.training import validation
 from septum.training.validation import AnnotatedTarget, choose_threshold, validate

@@ -1,17 +1,19 @@
-"""What the values of label images mean, and the targets that a network learns from them."""
+"""What the values of label images mean."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-
-import numpy as np
+from dataclasses import replace
+from typing import Literal
 
 from septum.annotation.census import Census, Labelled, take_census
-from septum.annotation.meaning import IGNORE, Kind, LabelMeaning
+from septum.annotation.colours import parse_colour, value_text
+from septum.annotation.meaning import DRAWN_IGNORED, IGNORE, Declared, Kind, LabelMeaning
+from septum.annotation.targets import to_target
 from septum.errors import AnnotationError
 from septum.recipe import Labels
 
-__all__ = ["IGNORE", "LabelMeaning", "describe_meaning", "find_meaning", "to_target"]
+__all__ = ["IGNORE", "LabelMeaning", "find_meaning", "to_target"]
 
 MOST_CLASSES = 254
 FEW_CLASSES = 3
@@ -19,10 +21,13 @@ MANY_VALUES = 20
 ONE_PIECE = 0.9
 
 
-def find_meaning(labels: Iterable[tuple[str, Labelled]], section: Labels) -> LabelMeaning:
+def find_meaning(
+    labels: Iterable[tuple[str, Labelled]], section: Labels, declared: Declared | None = None
+) -> LabelMeaning:
     """Find what the values of all label images (name, integers), seen together, mean.
 
-    With ``kind="auto"``, values being counted without the ignored one and without strays:
+    ``declared`` is what the files say themselves. Else, with ``kind="auto"``, values being counted
+    without the ignored ones and without strays:
 
     1. two values, one of them 0, or ``object`` is set: binary; two values without 0: classes.
     2. more than 20 values besides 0: instances, if half of the objects at least are one piece.
@@ -31,145 +36,101 @@ def find_meaning(labels: Iterable[tuple[str, Labelled]], section: Labels) -> Lab
        all images have the same values; else classes.
 
     A stray value is in fewer than 10 % of the images and of fewer than 0.1 % of the pixels, all
-    strays together being below 1 % of what is not 0. Classes with strays are refused. Raises
-    AnnotationError: strays, nothing annotated, an ``object`` value that never occurs, more than
-    254 classes, values that are neither classes nor objects.
+    strays together being below 1 % of what is not 0; or it is one of smoothed edges
+    (`Census.in_between`). Strays of classes are refused, or ignored, as ``strays`` says. With
+    ``unlabelled="ignore"`` value 0 is ignored, of instances and of classes. Raises AnnotationError:
+    strays, nothing annotated, an ``object`` value that never occurs, more than 254 classes, values
+    that are neither classes nor objects, not as many names as classes.
     """
-    census = take_census(labels, section.ignore, pieces=section.kind == "auto")
-    _refuse_empty(census)
-    kind = section.kind if section.kind != "auto" else _guess(census, section)
-    if section.unlabelled == "ignore" and kind != "instances":
-        raise AnnotationError(
-            f"labels.unlabelled = 'ignore' is for instance labels, but these are {kind}; set "
-            "labels.ignore=0 to ignore value 0"
-        )
+    ignore = ignored_values(section)
+    if section.kind == "overlapping":
+        return _overlapping(take_census(labels, (IGNORE,), pieces=False), section, declared, ignore)
+    if declared is not None:
+        ignore = (*ignore, DRAWN_IGNORED)
+    census = take_census(labels, ignore, pieces=section.kind == "auto" and declared is None)
+    kind: Kind | Literal["auto"] = section.kind
+    if kind == "auto" and declared is not None:
+        kind = declared.kind
+    _refuse_empty(census, one_value=declared is not None and bool(declared.names))
+    strays = set[int]()
+    if declared is None and section.strays != "keep":
+        strays = census.strays() | census.in_between()
+    if kind == "auto":
+        kind = _guess(census, section, strays)
+    known: tuple[int, ...] = ()
+    stray_pixels = 0
+    if kind == "classes" and strays and section.strays == "refuse":
+        _refuse_strays(census, strays)
+    if kind != "instances" and strays and section.strays == "ignore":
+        stray_pixels = sum(census.totals[value] for value in strays)
+        census = census.without(strays)
+        known = tuple(sorted(census.totals))
+        if section.kind == "auto" and len(known) == 2 and 0 in known:
+            kind = "binary"
+    if section.unlabelled == "ignore" and kind == "classes" and 0 in census.totals:
+        ignore, census = (*ignore, 0), census.without({0})
     if kind == "binary":
-        return _binary(census, section)
-    if kind == "classes":
-        return _classes(census, section)
-    return _instances(census, section)
-
-
-def describe_meaning(meaning: LabelMeaning, section: Labels) -> str:
-    """`LabelMeaning.describe`, and, where it was guessed from the values, what overrules it.
-
-    Few objects an image look like classes, and classes in one piece each like objects; of more
-    than 20 an image nobody doubts what they are.
-    """
-    sure = meaning.kind == "binary" or meaning.objects > MANY_VALUES * meaning.images
-    if section.kind != "auto" or sure:
-        return meaning.describe()
-    other, what = (
-        ("instances", "numbers of objects") if meaning.kind == "classes" else ("classes", "classes")
-    )
-    return (
-        f"{meaning.describe()} (a guess from the values; if they are {what}: "
-        f"--set labels.kind={other})"
-    )
-
-
-def to_target(
-    labels_S: np.ndarray, meaning: LabelMeaning, name: str = "labels"
-) -> tuple[np.ndarray, np.ndarray]:
-    """Class map (uint8: 0, 1, …, IGNORE) and instance map (int32: 0 is none), in 2D or 3D.
-
-    Instances are, for instance labels, their ids, of which every pixel with a face neighbour of
-    another id has become background in both maps: the separation border that the network is to
-    learn (Ronneberger et al. 2015, section 3, by morphological operations). For binary labels and
-    classes they are the pieces, by face neighbours, of each class but 0. Raises AnnotationError
-    with the value and its number for a value that ``meaning`` does not know.
-    """
-    ignored = labels_S == meaning.ignore if meaning.ignore is not None else None
-    if meaning.kind == "instances":
-        instances_S = labels_S.astype(np.int32)
-        if ignored is not None:
-            instances_S[ignored] = 0
-        instances_S[_touching(instances_S)] = 0
-        classes_S = (instances_S != 0).astype(np.uint8)
-        if meaning.unlabelled_ignored:
-            classes_S[labels_S == 0] = IGNORE
+        _refuse_one_class(census, section)
+        found = _binary(census, section)
+    elif kind == "classes":
+        found = _classes(census, declared, ignore)
     else:
-        if meaning.kind == "binary":
-            classes_S = _is_object(labels_S, meaning).astype(np.uint8)
-        else:
-            classes_S = _class_numbers(labels_S, meaning, ignored, name)
-        if ignored is not None:
-            classes_S[ignored] = 0
-        instances_S = _pieces(classes_S)
-    if ignored is not None:
-        classes_S[ignored] = IGNORE
-    return classes_S, instances_S
+        found = _instances(census, section)
+    found = replace(found, ignore=ignore, known_values=known, stray_pixels=stray_pixels)
+    return _named(found, section.names) if section.names else found
 
 
-def _touching(instances_S: np.ndarray) -> np.ndarray:
-    """Pixels with a face neighbour of another object."""
-    touching = np.zeros(instances_S.shape, bool)
-    for axis in range(instances_S.ndim):
-        ids, marks = np.moveaxis(instances_S, axis, 0), np.moveaxis(touching, axis, 0)
-        meet = (ids[:-1] != ids[1:]) & (ids[:-1] != 0) & (ids[1:] != 0)
-        marks[:-1] |= meet
-        marks[1:] |= meet
-    return touching
-
-
-def _is_object(labels_S: np.ndarray, meaning: LabelMeaning) -> np.ndarray:
-    if meaning.object == "nonzero":
-        return np.asarray(labels_S != 0)
-    return np.asarray(labels_S == (0 if meaning.object == "zero" else meaning.object))
-
-
-def _class_numbers(
-    labels_S: np.ndarray, meaning: LabelMeaning, ignored: np.ndarray | None, name: str
-) -> np.ndarray:
-    values = np.asarray(meaning.class_values)
-    numbers = np.searchsorted(values, labels_S).clip(max=len(values) - 1)
-    unknown = values[numbers] != labels_S
-    if ignored is not None:
-        unknown &= ~ignored
-    if unknown.any():
-        value = labels_S[unknown][0]
+def _named(meaning: LabelMeaning, names: tuple[str, ...]) -> LabelMeaning:
+    if meaning.class_names:
         raise AnnotationError(
-            f"{name}: value {value} at {np.count_nonzero(labels_S[unknown] == value)} pixels is "
-            f"none of the classes {_listed(meaning.class_values)}; mend the mask or set "
-            f"labels.ignore={value}"
+            f"labels.names = {list(names)}, but what is drawn has names: "
+            f"{_listed(meaning.class_names)}; leave it out"
         )
-    return numbers.astype(np.uint8)
+    if len(names) != meaning.class_count:
+        raise AnnotationError(
+            f"labels.names has {len(names)} names for {meaning.class_count} classes "
+            f"({meaning.describe()}); name all of them, the background first"
+        )
+    return replace(meaning, class_names=names)
 
 
-def _pieces(classes_S: np.ndarray) -> np.ndarray:
-    if classes_S.max() <= 1:
-        from scipy.ndimage import label  # by faces; several times faster, for two values only
-
-        return np.asarray(label(classes_S)[0], np.int32)
-    from skimage.measure import label as label_values
-
-    pieces = label_values(classes_S, background=0, connectivity=1)  # type: ignore[no-untyped-call]
-    return np.asarray(pieces, np.int32)
+def ignored_values(section: Labels) -> tuple[int, ...]:
+    """The label values of ``labels.ignore``."""
+    given = section.ignore
+    values = () if given is None else given if isinstance(given, tuple) else (given,)
+    return tuple(parse_colour(value) if isinstance(value, str) else value for value in values)
 
 
-def _refuse_empty(census: Census) -> None:
+def _object_number(wanted: str | int) -> int:
+    """The label value that ``labels.object`` names; 0 for ``zero`` and ``nonzero``."""
+    if isinstance(wanted, int):
+        return wanted
+    return parse_colour(wanted) if wanted.startswith("#") else 0
+
+
+def _refuse_empty(census: Census, one_value: bool) -> None:
     if not census.images:
         raise AnnotationError("no label image; expected at least one")
     if not census.totals:
         raise AnnotationError(f"every pixel of all {census.images} label images is ignored")
-    if len(census.totals) == 1:
+    if len(census.totals) == 1 and not one_value:
         (value,) = census.totals
         where = census.first
         if census.images > 1:
             where = f"all {census.images} label images, from {census.first} on,"
         raise AnnotationError(
-            f"every pixel of {where} has value {value}: nothing is annotated; expected at least "
-            "two values, be it in one of several images"
+            f"every pixel of {where} has value {value_text(value)}: nothing is annotated; expected "
+            "at least two values, be it in one of several images"
         )
 
 
-def _guess(census: Census, section: Labels) -> Kind:
+def _guess(census: Census, section: Labels, strays: set[int]) -> Kind:
     values = set(census.totals)
     if section.object != "nonzero":
         return "binary"
     if len(values) == 2:
         return "binary" if 0 in values else "classes"
-    main = values - census.strays() - {0}
+    main = values - strays - {0}
     share = census.one_piece_share(main)
     if len(main) > MANY_VALUES:
         if share >= 0.5:
@@ -186,15 +147,15 @@ def _guess(census: Census, section: Labels) -> Kind:
 
 def _binary(census: Census, section: Labels) -> LabelMeaning:
     wanted = section.object
-    number = 0 if wanted in ("zero", "nonzero") else int(wanted)
+    number = _object_number(wanted)
     if number not in census.totals:
         if wanted == "nonzero":
             problem = "no pixel is 0, so that every pixel would be object"
         else:
-            problem = f"labels.object = {wanted!r}: value {number} never occurs"
+            problem = f"labels.object = {wanted!r}: value {value_text(number)} never occurs"
+        values = _listed(map(value_text, sorted(census.totals)))
         raise AnnotationError(
-            f"{problem}; the labels hold {_listed(sorted(census.totals))}: set labels.object to "
-            "one of these"
+            f"{problem}; the labels hold {values}: set labels.object to one of these"
         )
     rest = [value for value in census.totals if value != number]
     common = max(rest, key=lambda value: (census.totals[value], -value))
@@ -206,42 +167,108 @@ def _binary(census: Census, section: Labels) -> LabelMeaning:
     return LabelMeaning(
         kind="binary",
         class_values=class_values,
-        object=wanted,
+        object="zero" if wanted == "zero" else "nonzero" if wanted == "nonzero" else number,
         object_values=tuple(inside),
-        ignore=section.ignore,
         shares=shares,
         images=census.images,
     )
 
 
-def _classes(census: Census, section: Labels) -> LabelMeaning:
-    strays = census.strays()
-    if strays:
-        found = census.where(strays)
-        name, value, count = found[0]
-        files = sorted({name for name, _, _ in found})
-        more = f", as has {len(files) - 1} other file" if len(files) > 1 else ""
-        more += "s" if len(files) > 2 else ""
-        more += f" ({_listed([file for file in files if file != name])})" if more else ""
-        remedy = f" or set labels.ignore={value}" if len(strays) == 1 else ""
-        kept = sorted(set(census.totals) - strays)
+def _refuse_one_class(census: Census, section: Labels) -> None:
+    if section.unlabelled == "ignore":
+        value = next((value for value in sorted(census.totals) if value), 0)
         raise AnnotationError(
-            f"{name}: value {value} at {count} pixels is a stray{more}; expected only "
-            f"{_listed(kept)}: mend the masks{remedy}"
+            f"labels.unlabelled = 'ignore' leaves one class, value {value_text(value)}: nothing "
+            "says what background looks like; draw some of it, too, as another value, or if these "
+            "are objects set labels.kind=instances"
         )
-    values = tuple(sorted(census.totals))
+
+
+def _refuse_strays(census: Census, strays: set[int]) -> None:
+    found = census.where(strays)
+    name, value, count = found[0]
+    files = sorted({name for name, _, _ in found})
+    kept = _listed(map(value_text, sorted(set(census.totals) - strays)))
+    if strays - census.strays():
+        pixels = sum(census.totals[value] for value in strays)
+        share = 100 * pixels / sum(census.totals.values())
+        raise AnnotationError(
+            f"{name} and {len(files) - 1} other files: {len(strays)} values, at {pixels} pixels "
+            f"({share:.2g} %), are those of smoothed edges, between {kept}; save the masks without "
+            "smoothing (antialiasing), or ignore these pixels: --set labels.strays=ignore (if they "
+            "are classes: keep)"
+        )
+    more = f", as has {len(files) - 1} other file" if len(files) > 1 else ""
+    more += "s" if len(files) > 2 else ""
+    more += f" ({_listed([file for file in files if file != name])})" if more else ""
+    pixels = sum(count for _, _, count in found)
+    raise AnnotationError(
+        f"{name}: value {value_text(value)} at {count} pixels is a stray{more}; expected only "
+        f"{kept}: mend the masks, or ignore the {pixels} pixels of strays: --set "
+        "labels.strays=ignore"
+    )
+
+
+def _classes(census: Census, declared: Declared | None, ignore: tuple[int, ...]) -> LabelMeaning:
+    values, names = tuple(sorted(census.totals)), tuple[str, ...]()
+    if declared is not None and declared.names:
+        # Classes that no pixel of these images shows are classes still.
+        named = {value: name for value, name in declared.names if value not in ignore}
+        values, names = tuple(sorted(named)), tuple(named[value] for value in sorted(named))
     if len(values) > MOST_CLASSES:
         raise AnnotationError(
             f"{len(values)} classes are more than {MOST_CLASSES}; are these objects? Then set "
             "labels.kind=instances"
         )
+    if len(values) < 2:
+        shown = names or tuple(map(value_text, values))
+        raise AnnotationError(
+            f"the labels hold one class, {_listed(shown)}, and nothing else; expected two at "
+            "least: draw what it is to be told from, too"
+        )
     pixels = sum(census.totals.values())
-    shares = tuple(census.totals[value] / pixels for value in values)
     return LabelMeaning(
         kind="classes",
         class_values=values,
-        ignore=section.ignore,
-        shares=shares,
+        class_names=names,
+        shares=tuple(census.totals[value] / pixels for value in values),
+        images=census.images,
+    )
+
+
+def _overlapping(
+    census: Census, section: Labels, declared: Declared | None, ignore: tuple[int, ...]
+) -> LabelMeaning:
+    assert declared is not None, "overlapping classes have names"
+    _refuse_empty(census, one_value=False)
+    own = tuple(name for value, name in declared.names if value)
+    names = section.names or own
+    if len(names) != len(own):
+        raise AnnotationError(
+            f"labels.names has {len(names)} names for {len(own)} masks; name each, in the order "
+            f"{_listed(own)}"
+        )
+    if section.unlabelled == "ignore":
+        raise AnnotationError(
+            "labels.unlabelled = 'ignore': a pixel that is in no mask of overlapping classes is "
+            "background; draw what is unknown as a value of its own, and set labels.ignore"
+        )
+    inside = [
+        sum(count for bits, count in census.totals.items() if bits >> number & 1)
+        for number in range(len(own))
+    ]
+    if 0 in inside:
+        raise AnnotationError(
+            f"{names[inside.index(0)]}: this mask is empty in all {census.images} label images, "
+            "from which nothing can be learnt of it; leave it out"
+        )
+    pixels = sum(census.totals.values())
+    return LabelMeaning(
+        kind="overlapping",
+        class_values=(0, *(1 << number for number in range(len(own)))),
+        ignore=ignore,
+        class_names=("background", *names),
+        shares=(census.totals[0] / pixels, *(count / pixels for count in inside)),
         images=census.images,
     )
 
@@ -257,7 +284,6 @@ def _instances(census: Census, section: Labels) -> LabelMeaning:
     return LabelMeaning(
         kind="instances",
         class_values=(0, 1),
-        ignore=section.ignore,
         unlabelled_ignored=section.unlabelled == "ignore",
         shares=(1 - share, share),
         images=census.images,

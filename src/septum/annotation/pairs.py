@@ -7,21 +7,23 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
+from septum.annotation.drawn_labels import open_labels
+from septum.annotation.interpretation import interpret
 from septum.annotation.layouts import Pair, find_pairs
 from septum.annotation.stored_pairs import Annotated, check_channels, match_parts
 from septum.errors import AnnotationError
 from septum.images.stored import load_image
 from septum.recipe import Validation
 
-__all__ = ["Annotated", "Pair", "find_pairs", "load_pairs", "split_validation"]
+__all__ = ["Annotated", "Pair", "find_pairs", "interpret", "load_pairs", "split_validation"]
 
 
 def load_pairs(pairs: Sequence[Pair], dimensions: int = 2) -> list[Annotated]:
     """Read all pairs into memory; in 2D each plane of a stack is an image of its own.
 
-    Colour label images whose channels agree count as grey, and so do colour images, if others of
-    the data set are grey. Raises AnnotationError, naming both files, if sizes or numbers of pages
-    or channels do not fit, or labels are not whole numbers; ImageFileError as `read_image` does.
+    Colour images whose channels agree count as grey, if others of the data set are grey. Raises
+    AnnotationError, naming both files, if sizes or numbers of pages or channels do not fit, or
+    labels are not whole numbers; ImageFileError as `read_image` does.
     """
     loaded = [part for pair in pairs for part in _load(pair, dimensions)]
     if len({part.image_CS.shape[0] for part in loaded}) > 1:
@@ -102,7 +104,8 @@ def find_names(wanted: str, names: Sequence[str], setting: str) -> list[int]:
 
 
 def _load(pair: Pair, dimensions: int) -> list[Annotated]:
-    image, labels = load_image(pair.image), load_image(pair.labels, labels=True)
+    image = load_image(pair.image)
+    labels = open_labels(pair, image, in_memory=True)
     return [part.read() for part in match_parts(pair, image, labels, dimensions)]
 
 

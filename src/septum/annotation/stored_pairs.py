@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from septum.annotation.layouts import Pair
+from septum.annotation.colours import GreyRegions, without_channels
+from septum.annotation.drawn_labels import open_labels
+from septum.annotation.pair import Pair
 from septum.errors import AnnotationError
 from septum.images.pixel_size import relative_spacing
 from septum.images.stored import Box, StoredImage, StoredStack, open_image
@@ -92,8 +94,8 @@ class StoredAnnotated:
     def read(self, box: Box | None = None) -> Annotated:
         """Image and labels within ``box`` (one slice a spatial axis; None is all), as `load_pairs`.
 
-        Raises AnnotationError if labels there are not whole numbers or their colours differ, or
-        if the image is in colour where others are grey; ImageFileError and ValueError as
+        Raises AnnotationError if labels there are not whole numbers, or classes overlap, or if the
+        image is in colour where others are grey; ImageFileError and ValueError as
         `StoredStack.read`.
         """
         labels_S = self.read_labels(box)
@@ -112,15 +114,9 @@ def open_pairs(pairs: Sequence[Pair], dimensions: int = 2) -> list[StoredAnnotat
 
     Raises the same errors, of what headers tell: numbers of pages, sizes, channels. What only
     the pixels tell is found when they are read. Colour images, where others of the data set are
-    grey, must be grey, too; labels in colour must be.
+    grey, must be grey, too.
     """
-    opened = [
-        part
-        for pair in pairs
-        for part in match_parts(
-            pair, open_image(pair.image), open_image(pair.labels, labels=True), dimensions
-        )
-    ]
+    opened = [part for pair in pairs for part in _open(pair, dimensions)]
     if {part.channels for part in opened} == {1, 3}:
         grey = next(part for part in opened if part.channels == 1)
         return [part if part.channels == 1 else _as_grey(part, grey) for part in opened]
@@ -128,13 +124,20 @@ def open_pairs(pairs: Sequence[Pair], dimensions: int = 2) -> list[StoredAnnotat
     return opened
 
 
+def _open(pair: Pair, dimensions: int) -> list[StoredAnnotated]:
+    image = open_image(pair.image)
+    return match_parts(pair, image, open_labels(pair, image), dimensions)
+
+
 def match_parts(
     pair: Pair, image: StoredImage, labels: StoredImage, dimensions: int
 ) -> list[StoredAnnotated]:
-    """Each part of the image with its labels. Raises AnnotationError as `open_pairs`."""
-    labels = _one_number_a_pixel(labels, image)
+    """Each part of the image with its labels, which are from `open_labels`.
+
+    Raises AnnotationError as `open_pairs`.
+    """
     plain = image.axes.replace("C", "")
-    if labels.shape == _without_channels(image):
+    if labels.shape == without_channels(image):
         # What the image says of its axes holds for its labels.
         labels = replace(labels, axes=plain, pixel_size=None)
     parts, label_parts = image.stacks(dimensions), labels.stacks(dimensions)
@@ -170,29 +173,12 @@ def _other_channels(path: Path, channels: int, other: Path, others: int) -> str:
     )
 
 
-@dataclass(frozen=True)
-class _GreyRegions:
-    """The first channel of an image, of which ``problem`` is said where the others differ."""
-
-    image: StoredImage
-    problem: str
-
-    def read(self, box: Box) -> np.ndarray:
-        axis = self.image.axes.index("C")
-        channels = slice(0, self.image.channels)
-        region = np.moveaxis(self.image.regions.read((*box[:axis], channels, *box[axis:])), axis, 0)
-        if (region != region[:1]).any():
-            raise AnnotationError(self.problem)
-        first: np.ndarray = region[0]
-        return first
-
-
 def _grey(image: StoredImage, problem: str) -> StoredImage:
     return replace(
         image,
         axes=image.axes.replace("C", ""),
-        shape=_without_channels(image),
-        regions=_GreyRegions(image, problem),
+        shape=without_channels(image),
+        regions=GreyRegions(image, problem),
         channel_names=None,
     )
 
@@ -203,25 +189,6 @@ def _as_grey(part: StoredAnnotated, other: StoredAnnotated) -> StoredAnnotated:
     axis = stack.image.axes.index("C")
     index = (*stack.index[:axis], *stack.index[axis + 1 :])
     return replace(part, image=StoredStack(_grey(stack.image, problem), index))
-
-
-def _one_number_a_pixel(labels: StoredImage, image: StoredImage) -> StoredImage:
-    if "C" not in labels.axes:
-        return labels
-    if labels.channel_names is None and "Z" not in labels.axes and labels.channels > 1:
-        # ImageJ stacks written by programs often call their pages channels.
-        pages = replace(labels, axes=labels.axes.replace("C", "Z"), pixel_size=None)
-        if len(pages.stacks(2)) == len(image.stacks(2)):
-            return pages
-    return _grey(
-        labels,
-        f"{labels.source}: labels in {labels.channels} differing channels (colours); expected one "
-        "number a pixel: save them as a grey or palette image",
-    )
-
-
-def _without_channels(image: StoredImage) -> tuple[int, ...]:
-    return tuple(n for n, axis in zip(image.shape, image.axes, strict=True) if axis != "C")
 
 
 def _size(part: StoredStack) -> str:

@@ -10,9 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from septum.errors import InputError
-from septum.evaluation.choices import class_numbers, likeliest, object_map, object_mask
+from septum.evaluation.choices import (
+    class_numbers,
+    likeliest,
+    object_map,
+    object_mask,
+    probable_bits,
+)
 from septum.evaluation.contingency import Contingency, contingency, join
 from septum.evaluation.large import boxes
+from septum.evaluation.overlapping import count_bits, scores_of_bits
 from septum.evaluation.pixels import (
     PixelCounts,
     Table,
@@ -45,6 +52,12 @@ def score_by_block(
     for box in boxes(stored.extents):
         plane, truth = stored.read(box), read_truth(box)
         remarks |= dict.fromkeys(plane.remarks)
+        if truth.overlapping:
+            for what, bits_S in (("map", probable_bits(plane, truth)), ("mask", plane.mask)):
+                if bits_S is not None:
+                    table = count_bits(bits_S, truth.classes_S, truth.class_count)
+                    classes[what] = classes[what] + table if what in classes else table
+            continue
         if truth.class_count > 2:
             for what, ids_S, said in (
                 ("map", likeliest(plane, truth), ()),
@@ -63,7 +76,8 @@ def score_by_block(
         if plane.instances is not None and truth.numbered:
             tables.append(contingency(plane.instances, truth.instances_S, truth.known_S))
     assert truth is not None, "an image has pixels"
-    parts = {what: Scores(scores_of_classes(table)) for what, table in classes.items()}
+    of_classes = scores_of_bits if truth.overlapping else scores_of_classes
+    parts = {what: Scores(of_classes(table)) for what, table in classes.items()}
     parts |= {what: Scores(counts.scores()) for what, counts in pixels.items()}
     if len(parts) == 2:
         parts["mask"] = parts["mask"].of_mask()
@@ -81,15 +95,16 @@ def score_by_block(
 
 def _describe(stored: StoredPlane, parts: dict[str, Scores], truth: Truth) -> str:
     """Which measures there are, and which there are not."""
+    halved = truth.class_count == 2 or truth.overlapping
     names = {
-        "map": "pixels of the probabilities" + (" at 0.5" if truth.class_count == 2 else ""),
+        "map": "pixels of the probabilities" + (" at 0.5" if halved else ""),
         "mask": "pixels of the mask",
         "objects": "the numbered objects",
     }
     left = [WHOLE] if "map" in parts or "mask" in parts else []
     if "objects" not in parts and (stored.instances is not None or truth.numbered):
         left.append("objects, as they are not numbered on both sides (predict with --instances)")
-    left = [] if truth.class_count > 2 else left
+    left = [] if truth.class_count > 2 or truth.overlapping else left
     return (
         f"larger than memory ({show(stored.extents)}), scored block by block: "
         + " and ".join(names[what] for what in parts)

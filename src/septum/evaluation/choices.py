@@ -8,12 +8,19 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from septum.annotation.masks import bits_of
 from septum.errors import InputError
 from septum.evaluation.components import components
 from septum.evaluation.contingency import Ids
 from septum.evaluation.pixels import Numbers
 from septum.evaluation.planes import Plane
-from septum.evaluation.scores import Scores, score_classes, score_map, score_objects
+from septum.evaluation.scores import (
+    Scores,
+    score_classes,
+    score_map,
+    score_objects,
+    score_overlapping,
+)
 from septum.evaluation.truth import Truth
 
 ASK_INSTANCES = "if the labels are object ids: --set labels.kind=instances"
@@ -53,6 +60,7 @@ def score_plane(plane: Plane, truth: Truth) -> tuple[Scores, tuple[str, ...], Id
 
     - Two classes: probabilities and the mask are scored by `score_map`. With both, the measures of
       the mask, whose threshold is the model's own, are named mask_….
+    - Classes that overlap: `score_overlapping`, of their masks, or of each above 0.5.
     - More classes: `score_classes`, of the mask or of each pixel's likeliest class.
     - Objects that are numbered on both sides: `score_objects`. Against numbered truth the connected
       components of a mask (of a map above 0.5) stand in for NAME.instances, and the other way round
@@ -63,6 +71,8 @@ def score_plane(plane: Plane, truth: Truth) -> tuple[Scores, tuple[str, ...], Id
     Raises InputError where channels, class ids or object ids are not those of the truth.
     """
     chosen = list(plane.remarks)
+    if truth.overlapping:
+        return _score_overlapping(plane, truth, chosen), tuple(chosen), None
     if truth.class_count > 2:
         return _score_classes(plane, truth, chosen), tuple(chosen), None
     mask_S, map_S = object_mask(plane, truth), object_map(plane)
@@ -155,6 +165,34 @@ def _score_classes(plane: Plane, truth: Truth, chosen: list[str]) -> Scores:
             )
         chosen.append(f"numbered objects left out: the truth has classes; {ASK_INSTANCES}")
     return Scores({name: value for part in parts for name, value in part.values.items()})
+
+
+def _score_overlapping(plane: Plane, truth: Truth, chosen: list[str]) -> Scores:
+    count, parts = truth.class_count, []
+    bits_S = probable_bits(plane, truth)
+    if bits_S is not None:
+        parts.append(Scores(score_overlapping(bits_S, truth.classes_S, count)))
+        chosen.append(f"probabilities, {count - 1} overlapping classes: IoU of each at 0.5")
+    if plane.mask is not None:
+        whole_S = np.asarray(plane.mask, np.uint8)
+        of_mask = Scores(score_overlapping(whole_S, truth.classes_S, count))
+        parts.append(of_mask.of_mask() if parts else of_mask)
+        more = "beside them: the same, as mask_…" if len(parts) > 1 else "IoU of each class"
+        chosen.append(f"masks, {more}")
+    return Scores({name: value for part in parts for name, value in part.values.items()})
+
+
+def probable_bits(plane: Plane, truth: Truth) -> npt.NDArray[np.uint8] | None:
+    """The overlapping classes that are more probable than not, as bits. Raises InputError."""
+    if plane.probability is None:
+        return None
+    channels, count = plane.probability.shape[0], truth.class_count
+    if channels != count:
+        raise InputError(
+            f"{channels} channels of probabilities, but the truth has {count - 1} overlapping "
+            "classes and the background"
+        )
+    return bits_of(plane.probability[1:] > 0.5)
 
 
 def likeliest(plane: Plane, truth: Truth) -> npt.NDArray[np.uint8] | None:

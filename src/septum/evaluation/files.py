@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from septum.annotation.labels import LabelMeaning, describe_meaning, find_meaning
-from septum.annotation.pairs import find_names
+from septum.annotation.drawn_remarks import describe_drawn
+from septum.annotation.interpretation import describe_meaning
+from septum.annotation.labels import LabelMeaning
+from septum.annotation.pairs import Pair, find_names, interpret
 from septum.annotation.stored_pairs import StoredAnnotated, open_pairs
 from septum.errors import AnnotationError, InputError
 from septum.evaluation.by_block import score_by_block
@@ -17,7 +19,12 @@ from septum.evaluation.choices import Compared, Scored, score_plane
 from septum.evaluation.large import is_large, read_blocks
 from septum.evaluation.pairing import Match, match_predictions
 from septum.evaluation.planes import Dimensions, StoredPlane, open_prediction, show
-from septum.evaluation.predictions import are_numbered_only, find_predictions, number_objects
+from septum.evaluation.predictions import (
+    are_numbered_only,
+    are_of_overlapping,
+    find_predictions,
+    number_objects,
+)
 from septum.evaluation.summary import summarize_scored
 from septum.evaluation.truth import Truth, find_truth, is_challenge, is_gold, make_truth
 from septum.images.stored import Box
@@ -98,13 +105,17 @@ def compare(
     paired by `match_predictions`. With 2 dimensions each plane of a stack is an image of its own, a
     row named NAME[07]. `labels` says what label values are; a section of a recipe is a way to find
     it in the truth, which is right where the truth shows every class that the model knows. `only`
-    names the images or planes to score, or counts them from 0; without it, all. Labels whose
-    values look like classes are numbers of objects where objects of one class were predicted.
+    names the images or planes to score, or counts them from 0; without it, all. Labels overlap
+    where masks of several channels were predicted; they are numbers of objects, though they look
+    like classes, where objects of one class were.
 
     The Cell Tracking Challenge's label files are numbered objects; in its gold truth not every
     object need be drawn, unless `complete` says so. Raises InputError and AnnotationError.
     """
-    predictions, truths = find_predictions(prediction), find_truth(truth)
+    predictions = find_predictions(prediction)
+    if isinstance(labels, Labels) and labels.kind == "auto" and are_of_overlapping(predictions):
+        labels = labels.model_copy(update={"kind": "overlapping"})
+    truths = find_truth(truth, labels)
     matches, left = match_predictions(predictions, truths)
     opened = [_open(match, dimensions) for match in matches]
     notes = []
@@ -117,19 +128,23 @@ def compare(
             )
         elif is_challenge(truths) and labels.kind == "auto":
             labels = labels.model_copy(update={"kind": "instances"})
+        pairs = [match.truth for match in matches]
         parts = [part for each in opened for part in each]
-        meaning = _find_meaning(parts, labels, truth)
-        if labels.kind == "auto" and meaning.class_count > 2 and are_numbered_only(predictions):
+        meaning = _find_meaning(pairs, parts, labels, truth)
+        guessed = labels.kind == "auto" and not meaning.class_names
+        if guessed and meaning.class_count > 2 and are_numbered_only(predictions):
             labels = labels.model_copy(update={"kind": "instances"})
-            meaning = _find_meaning(parts, labels, truth)
+            meaning = _find_meaning(pairs, parts, labels, truth)
             notes.append(
                 "labels: taken for numbers of objects, as the predictions number objects of one "
                 "class; if they are classes: --set labels.kind=classes"
             )
-        notes.append(f"labels: {describe_meaning(meaning, labels)}")
+        notes.append(f"labels: {describe_meaning(meaning, labels, pairs)}")
     else:
         meaning = labels
         notes.append(f"labels: {meaning.describe()}")
+    drawn = (part.labels.image for each in opened for part in each)
+    notes += [f"labels: {remark}" for remark in describe_drawn(drawn)]
     types = {part.labels.dtype for parts in opened for part in parts}
     notes += [f"labels are stored as {t}; all are whole" for t in types if t.kind == "f"]
     if left:
@@ -148,12 +163,13 @@ def _open(match: Match, dimensions: Dimensions) -> list[StoredAnnotated]:
     return open_pairs([match.truth], 2 if match.plane is not None else dimensions)
 
 
-def _find_meaning(parts: Sequence[StoredAnnotated], section: Labels, truth: Path) -> LabelMeaning:
+def _find_meaning(
+    pairs: Sequence[Pair], parts: Sequence[StoredAnnotated], section: Labels, truth: Path
+) -> LabelMeaning:
     """The labels are read a file at a time, and again when they are scored."""
     try:
-        return find_meaning(
-            ((part.name, read_blocks(part.read_labels, part.extents)) for part in parts), section
-        )
+        blocks = ((part.name, read_blocks(part.read_labels, part.extents)) for part in parts)
+        return interpret(pairs, blocks, section)
     except AnnotationError as error:
         message = str(error)
         if str(truth) not in message:  # it names an image, not the file that its labels are in
@@ -188,7 +204,7 @@ def _choose(
 def _score_file(task: Task, meaning: LabelMeaning) -> Iterator[Scored]:
     predicted = task.match.prediction
     both = f"{predicted.file} and {task.match.truth.labels}"
-    planes = _planes(task, both)
+    planes = _planes(task, both, meaning.kind == "overlapping")
     if len(planes) != len(task.parts):
         raise InputError(
             f"{both} differ in their number of planes: {len(planes)} and {len(task.parts)}; "
@@ -229,8 +245,8 @@ def _score_part(
     return Scored(name, scores, chosen, pixels, Compared(plane, truth, segments_S, read))
 
 
-def _planes(task: Task, both: str) -> list[StoredPlane]:
-    planes = open_prediction(task.match.prediction, task.dimensions)
+def _planes(task: Task, both: str, overlapping: bool) -> list[StoredPlane]:
+    planes = open_prediction(task.match.prediction, task.dimensions, overlapping)
     number = task.match.plane
     if number is None:
         return planes

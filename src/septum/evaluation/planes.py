@@ -11,11 +11,13 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from septum.annotation.masks import bits_of
 from septum.errors import InputError
 from septum.evaluation.large import is_large
 from septum.evaluation.pixels import Numbers
 from septum.evaluation.predictions import Prediction, is_whole
 from septum.images.stored import Box, StoredImage, StoredStack, load_image, open_image
+from septum.network.heads import CORE_NAME
 
 Dimensions = Literal[2, 3]
 
@@ -46,12 +48,13 @@ class Plane:
 
 @dataclass(frozen=True)
 class StoredPlane:
-    """The same, left in its files."""
+    """The same, left in its files. ``overlapping``: the mask has one channel a class."""
 
     suffix: str
     mask: StoredStack | None = None
     probability: StoredStack | None = None
     instances: StoredStack | None = None
+    overlapping: bool = False
 
     @property
     def extents(self) -> tuple[int, ...]:
@@ -63,39 +66,47 @@ class StoredPlane:
     def read(self, box: Box | None = None) -> Plane:
         """All of it, or a region; probabilities of 8 bits are scaled by 255.
 
+        The masks of overlapping classes become bits; the map of the core of objects, which is no
+        probability of a class, is left out.
         Labels that are stored as floating numbers count if all are whole and exact, which is
         remarked. Raises InputError for other labels, and probabilities outside [0, 1].
         """
         remarks: list[str] = []
         return Plane(
             self.suffix,
-            _read_labels(self.mask, box, "class", remarks),
+            _read_labels(self.mask, box, "class", remarks, self.overlapping),
             _read_probability(self.probability, box, remarks),
             _read_labels(self.instances, box, "object", remarks),
             tuple(remarks),
         )
 
 
-def read_prediction(prediction: Prediction, dimensions: Dimensions = 2) -> Iterator[Plane]:
+def read_prediction(
+    prediction: Prediction, dimensions: Dimensions = 2, overlapping: bool = False
+) -> Iterator[Plane]:
     """Read the files and split stacks: with 2 dimensions each plane (Y, X) is an image of its own.
 
     Raises InputError as `open_prediction` and `StoredPlane.read`.
     """
-    for plane in open_prediction(prediction, dimensions):
+    for plane in open_prediction(prediction, dimensions, overlapping):
         yield plane.read()
 
 
-def open_prediction(prediction: Prediction, dimensions: Dimensions = 2) -> list[StoredPlane]:
+def open_prediction(
+    prediction: Prediction, dimensions: Dimensions = 2, overlapping: bool = False
+) -> list[StoredPlane]:
     """Each plane, or volume, of a prediction; files that fit into memory are read at once.
 
+    Of ``overlapping`` classes the mask has one channel each, and numbered objects are left out.
     Raises InputError for a map that is neither floating nor of 8 bits, labels with channels, or
     files of one prediction that differ in number or size of planes.
     """
     opened: dict[Path, list[tuple[str, StoredStack]]] = {}
     for file, noun in ((prediction.mask, "a mask has"), (prediction.instances, "instances have")):
-        if file is not None:
+        several = overlapping and file == prediction.mask
+        if file is not None and (several or not overlapping):
             image = _open(file, labels=True)
-            if image.channels != 1:
+            if image.channels != 1 and not several:
                 raise InputError(f"{file}: {noun} one channel, found {image.channels}")
             opened[file] = image.stacks(dimensions)
     if prediction.probability is not None:
@@ -117,6 +128,7 @@ def open_prediction(prediction: Prediction, dimensions: Dimensions = 2) -> list[
                 stacks.get(prediction.mask or Path()),
                 stacks.get(prediction.probability or Path()),
                 stacks.get(prediction.instances or Path()),
+                overlapping,
             )
         )
     return planes
@@ -134,11 +146,12 @@ def _open(file: Path, labels: bool) -> StoredImage:
 
 
 def _read_labels(
-    stack: StoredStack | None, box: Box | None, what: str, remarks: list[str]
+    stack: StoredStack | None, box: Box | None, what: str, remarks: list[str], several: bool = False
 ) -> Numbers | None:
     if stack is None:
         return None
-    array: np.ndarray = stack.read(box)[0]
+    channels: np.ndarray = stack.read(box)
+    array: np.ndarray = bits_of(channels) if several else channels[0]
     if array.dtype.kind != "f":
         return array
     file = stack.image.source or Path("labels")
@@ -158,7 +171,9 @@ def _read_probability(
 ) -> npt.NDArray[np.floating] | None:
     if stack is None:
         return None
-    array = stack.read(box)
+    array, names = stack.read(box), stack.image.channel_names
+    if names is not None and names[-1] == CORE_NAME:
+        array = array[:-1]
     if array.dtype == np.uint8:
         if box is None and array.max(initial=0) == 1:
             remarks.append(

@@ -21,6 +21,7 @@ from septum.evaluation.large import read_blocks
 from septum.images.files import SUFFIXES, image_files, natural_key
 from septum.images.stored import open_image
 from septum.images.zarr_store import PROGRESS, is_finished, is_zarr
+from septum.network.heads import CORE_NAME
 
 Kind = Literal["mask", "probability", "instances"]
 
@@ -114,9 +115,24 @@ def are_numbered_only(predictions: Sequence[Prediction]) -> bool:
     return all(
         p.instances is not None
         and (p.mask is None or p.probability is not None)
-        and (p.probability is None or open_image(p.probability).channels <= 2)
+        and (p.probability is None or _classes_of(p.probability) <= 2)
         for p in predictions
     )
+
+
+def are_of_overlapping(predictions: Sequence[Prediction]) -> bool:
+    """Whether `septum predict` left masks of one channel a class for all of them."""
+    return all(
+        p.mask is not None and not is_plain(p.mask) and open_image(p.mask, labels=True).channels > 1
+        for p in predictions
+    )
+
+
+def _classes_of(probability: Path) -> int:
+    """How many classes have a probability; the core of objects is none."""
+    image = open_image(probability)
+    core = image.channel_names is not None and image.channel_names[-1] == CORE_NAME
+    return image.channels - core
 
 
 def is_plain(file: Path) -> bool:
@@ -211,7 +227,7 @@ def _holds_ids(file: Path) -> bool:
     if values in _MASKS:
         return False
     if not floating and len(values) > MANY_VALUES:
-        census = take_census([(file.name, _blocks(file, labels=True))], None, pieces=True)
+        census = take_census([(file.name, _blocks(file, labels=True))], (), pieces=True)
         if census.one_piece_share(census.totals.keys() - {0}) < 0.5:
             raise InputError(
                 f"{file}: {len(values)} values in scattered pieces are no numbered objects; is "

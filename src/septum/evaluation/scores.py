@@ -14,6 +14,7 @@ from septum.evaluation.boundaries import boundary_f1
 from septum.evaluation.contingency import Contingency, Ids, contingency
 from septum.evaluation.measures import MASK, measure
 from septum.evaluation.objects import ObjectCounts, count_objects
+from septum.evaluation.overlapping import count_bits, scores_of_bits
 from septum.evaluation.partitions import (
     THRESHOLDS,
     rand_error,
@@ -135,6 +136,16 @@ def score_classes(
         )
     valid_S = truth_S != IGNORED
     return scores_of_classes(count_classes(prediction_S, truth_S, class_count, valid_S))
+
+
+def score_overlapping(
+    prediction_S: npt.NDArray[np.integer], truth_S: npt.NDArray[np.uint8], class_count: int
+) -> dict[str, float]:
+    """Of classes that overlap, bits of both maps: pixel_error, dice, iou, iou_1, iou_2, …
+
+    A pixel is wrong if any of its classes is. Raises InputError for classes that the truth has not.
+    """
+    return scores_of_bits(count_bits(prediction_S, truth_S, class_count))
 
 
 def score_map(map_S: Numbers, truth: Truth) -> Scores:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from septum.annotation.interpretation import name_values
 from septum.annotation.labels import IGNORE, LabelMeaning, to_target
 from septum.annotation.pairs import Annotated, Pair, find_pairs
 from septum.errors import InputError
@@ -18,6 +19,7 @@ from septum.evaluation.pixels import Bools
 from septum.evaluation.predictions import name_of
 from septum.images.files import image_files, natural_key
 from septum.images.zarr_store import is_zarr
+from septum.recipe import Labels
 
 _SEG = re.compile(r"man_seg_?(?P<frame>\d+)(_(?P<plane>\d+))?")
 _SILVER = re.compile(r"\d+_ST")
@@ -32,7 +34,8 @@ class Truth:
     two of them touch. ``known_S``: what is not of the ignored value. ``numbered``: the labels are
     object ids. ``partial``: not every object was drawn; the background is then in ``known_S``, as
     it is none of the objects drawn, and ignored in ``classes_S``, as it may be others.
-    ``class_values``: the label value of each class, of classes.
+    ``class_values``: the label value of each class, of classes. ``overlapping``: classes are bits
+    of ``classes_S``, class k bit k − 1.
     """
 
     classes_S: npt.NDArray[np.uint8]
@@ -43,6 +46,7 @@ class Truth:
     numbered: bool = False
     partial: bool = False
     class_values: tuple[int, ...] = ()
+    overlapping: bool = False
 
     @property
     def valid(self) -> Bools:
@@ -62,11 +66,10 @@ def make_truth(labels_S: np.ndarray, meaning: LabelMeaning, name: str = "labels"
     where they touch, which are only taken from them to be learnt. Scores are against what was
     drawn.
     """
-    classes_S, instances_S = to_target(labels_S, meaning, name)
+    classes_S, instances_S = to_target(labels_S, replace(meaning, seams=True), name)
     parted_S = instances_S != 0
-    known_S = np.ones(labels_S.shape, bool)
-    if meaning.ignore is not None:
-        known_S = np.asarray(labels_S != meaning.ignore)
+    ignored_S = meaning.ignored(labels_S)
+    known_S = np.ones(labels_S.shape, bool) if ignored_S is None else ~ignored_S
     if meaning.kind == "instances":
         instances_S = np.where(known_S, labels_S, 0)
         valid_S = known_S & (instances_S != 0) if meaning.unlabelled_ignored else known_S
@@ -80,6 +83,7 @@ def make_truth(labels_S: np.ndarray, meaning: LabelMeaning, name: str = "labels"
         numbered=meaning.kind == "instances",
         partial=meaning.unlabelled_ignored,
         class_values=meaning.class_values if meaning.kind == "classes" else (),
+        overlapping=meaning.kind == "overlapping",
     )
 
 
@@ -89,15 +93,19 @@ def truth_maps(part: Annotated, meaning: LabelMeaning) -> tuple[npt.NDArray[np.u
     return truth.classes_S, truth.instances_S
 
 
-def find_truth(path: Path) -> list[Pair]:
+def find_truth(path: Path, labels: Labels | LabelMeaning | None = None) -> list[Pair]:
     """Label files, with their images where `path` is a data set, in natural order.
 
     `path` is a data set in one of the layouts of `find_pairs`, one label file (or stack, or
     OME-Zarr label image), or a folder of label files. Without images a label file stands as its
     own; so do the single planes of volumes that the Cell Tracking Challenge has annotated,
-    man_seg_FRAME_PLANE.tif. Raises InputError.
+    man_seg_FRAME_PLANE.tif. ``labels`` is as of `find_pairs`. Raises InputError.
     """
-    if path.is_file() and path.suffix.lower() != ".csv":
+    return name_values(_find_truth(path, labels), labels)
+
+
+def _find_truth(path: Path, labels: Labels | LabelMeaning | None) -> list[Pair]:
+    if path.is_file() and path.suffix.lower() not in (".csv", ".json"):
         return [_alone(path)]
     files = _label_files(path)
     if not files:
@@ -105,7 +113,7 @@ def find_truth(path: Path) -> list[Pair]:
     if any(frame_of(file)[1] is not None for file in files):
         return [_alone(file) for file in files]
     try:
-        return find_pairs(path)
+        return find_pairs(path, labels)
     except InputError as error:
         if is_zarr(path) and not (path / "labels").is_dir():
             return [_alone(path)]

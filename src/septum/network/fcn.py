@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from septum.geometry import Footprint
+from septum.network.heads import output_channels
 from septum.network.unet import SampleDropout, initialize
 from septum.recipe import Network
 
@@ -33,20 +34,19 @@ class FCN8s(nn.Module):
     """Five blocks, two fully connected layers as convolutions, scores at 1/8, 1/16 and 1/32.
 
     ``section.width`` 64 is the published net, other widths scale all of it alike. The output has
-    the input's extents, multiples of 32; logits, not probabilities, come out. ``head ==
-    "sigmoid"`` has one output channel, the logit of class 1, and needs ``classes == 2``.
+    the input's extents, multiples of 32; logits, not probabilities, come out; their
+    channels are those of the head (`septum.network.heads`).
     """
 
     def __init__(self, section: Network, input_channels: int, classes: int) -> None:
         super().__init__()
-        assert section.head == "softmax" or classes == 2
         self.section = section
         self.dimensions: int = section.dimensions
         self.footprint = Footprint(STRIDE, _context(), shrink=0, remainder=0, minimum=STRIDE)
         self.widest: int = section.width
         widths = [section.width * width for width in WIDTHS]
         connected = section.width * CONNECTED
-        outputs = 1 if section.head == "sigmoid" else classes
+        outputs = output_channels(section.head, classes)
 
         self.blocks = nn.ModuleList(
             _block(before, after, convolutions)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from septum.geometry import Footprint
+from septum.network.heads import output_channels
 from septum.network.unet import SampleDropout, initialize
 from septum.recipe import Network
 
@@ -28,21 +29,20 @@ class SlidingWindow(nn.Module):
 
     ``section.width`` 48 is the published net; other widths scale the fully connected layer alike.
     The output is smaller than the input by ``section.patch - 1`` pixels an axis, and logits come
-    out. ``head == "sigmoid"`` has one output channel, the logit of class 1, and needs
-    ``classes == 2``. An image of one patch goes through the net as published, which is faster for
-    it; any larger one through the dilated form. The weights are the same.
+    out, whose channels are those of the head (`septum.network.heads`). An image of one patch goes
+    through the net as published, which is faster for it; any larger one through the dilated form.
+    The weights are the same.
     """
 
     def __init__(self, section: Network, input_channels: int, classes: int) -> None:
         super().__init__()
-        assert section.head == "softmax" or classes == 2
         self.section = section
         self.dimensions: int = section.dimensions
         patch: int = section.patch
         self.footprint = Footprint(1, (patch - 1) // 2, patch - 1, remainder=0, minimum=patch)
         connected = max(CONNECTED * section.width // WIDTH, 1)
         self.widest: int = connected
-        outputs = 1 if section.head == "sigmoid" else classes
+        outputs = output_channels(section.head, classes)
 
         left = patch
         for kernel in KERNELS[patch]:

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from septum.geometry import Footprint, unet_footprint
+from septum.network.heads import output_channels
 from septum.recipe import Network
 
 
@@ -26,20 +27,19 @@ class UNet(nn.Module):
 
     With ``section.padding == "valid"`` the output is smaller than the input by
     ``footprint.shrink`` pixels an axis (572 → 388 at depth 4), otherwise it has the input's
-    extents. Legal extents are those of ``footprint``. ``head == "sigmoid"`` has one output
-    channel, the logit of class 1, and needs ``classes == 2``. ``widest``: channels of the maps with
-    as many pixels as the input.
+    extents. Legal extents are those of ``footprint``. Their channels are those of the
+    head (`septum.network.heads`). ``widest``: channels of the maps with as many pixels as the
+    input.
     """
 
     def __init__(self, section: Network, input_channels: int, classes: int) -> None:
         super().__init__()
-        assert section.head == "softmax" or classes == 2
         self.section = section
         self.footprint: Footprint = unet_footprint(section.depth, section.padding, section.up)
         self.dimensions: int = section.dimensions
         self.widest: int = section.width
         widths = [section.width << level for level in range(section.depth + 1)]
-        outputs = 1 if section.head == "sigmoid" else classes
+        outputs = output_channels(section.head, classes)
 
         self.contract = nn.ModuleList(
             Level(section, before, after)
@@ -167,6 +167,8 @@ def initialize(network: nn.Module, gain: float = 2.0) -> None:
         elif isinstance(module, nn.ConvTranspose2d | nn.ConvTranspose3d):
             incoming = module.in_channels
         else:
+            continue
+        if module.weight.is_meta:  # it has no numbers, and torch would load its compiler for them
             continue
         nn.init.normal_(module.weight, 0.0, math.sqrt(gain / incoming))
         if module.bias is not None:

@@ -18,6 +18,7 @@ from septum.errors import InputError
 from septum.images.blocks import blocks
 from septum.images.tiff_regions import Box
 from septum.images.tiff_writer import LazyArray
+from septum.prediction.flooding import divide_object
 from septum.prediction.pieces import (
     MOST_NUMBERS,
     Integers,
@@ -30,6 +31,8 @@ from septum.prediction.pieces import (
 from septum.prediction.separation import Separation
 
 MOST_CLASSES = 255
+CORE = 2
+"""The map of the core of objects."""
 Classes = npt.NDArray[np.uint8]
 
 
@@ -44,20 +47,22 @@ def label_objects(
 
     1. Each pixel gets its class as by `septum.prediction.overlap_tile.predict_mask`: with two
        classes 1 where p(1) > threshold, else 0; with more the likeliest. Class 0 is background.
+       (The maps of a network that learns the core of objects are of two classes, and the core.)
     2. A hole is a connected component of class 0 that has no pixel on the image's rim. A hole of
        at most ``fill`` pixels, all of whose neighbours are of one class, becomes of that class.
     3. The connected components of pixels of equal class, but 0, are objects.
     4. Seeds, if asked for, are the connected components of pixels of equal class, as after step 1,
-       whose p of this class exceeds ``seeds``. An object with several is divided among them by the
-       watershed of −p of its class (`skimage.segmentation.watershed`), computed in the object's
-       bounding box alone, so that ties do not depend on what else is in the image. An object with
-       one seed or none stays one.
+       whose p of this class, or core, exceeds ``seeds``. An object with several is divided among
+       them by the watershed of −p of its class, or of the core, and parts of fewer than ``minimum``
+       pixels are joined with others of it (`septum.prediction.flooding.divide_object`): in the
+       object's bounding box alone, so that ties do not depend on what else is in the image. An
+       object with one seed or none stays one.
     5. Objects of fewer than ``minimum`` pixels become background. The others are numbered 1, 2, …
        in the C order of their first pixels; 0 is background. Entry i of the classes is that of
        object i + 1.
 
-    Raises InputError for another type or shape, and for ``seeds`` that, with two classes, are not
-    above ``threshold`` and so would divide nothing.
+    Raises InputError for another type or shape, and for ``seeds`` that, with two classes and no
+    core, are not above ``threshold`` and so would divide nothing.
     """
     instances_S: npt.NDArray[np.uint32] = np.zeros(probability_KS.shape[1:], np.uint32)
     block = [max(int(extent), 1) for extent in instances_S.shape]
@@ -101,7 +106,7 @@ def label_objects_by_block(
     objects = pieces.grouped(object_N)
     basins = None
     if separation.seeds is not None:
-        basins = _divide(probability, instances, pieces, object_N, objects, block)
+        basins = _divide(probability, instances, pieces, object_N, objects, block, separation)
     number_P, classes_N = _number(objects, object_N, basins, separation.minimum)
     for box in blocks(instances.shape, block):
         instances[box] = number_P[np.asarray(instances[box])]
@@ -116,6 +121,8 @@ def _check(
     shape, dtype = tuple(probability.shape), probability.dtype
     if len(shape) not in (3, 4):
         raise InputError(f"probabilities have shape {shape}; expected (K, Y, X) or (K, Z, Y, X)")
+    if separation.maps == "core" and shape[0] != CORE + 1:
+        raise InputError(f"{shape[0]} maps; expected background, object and core")
     if not 2 <= shape[0] <= MOST_CLASSES:
         raise InputError(f"probabilities of {shape[0]} classes; expected 2 to {MOST_CLASSES}")
     if dtype.kind != "f" and dtype != np.uint8:
@@ -136,10 +143,12 @@ def _classify(
     probability: LazyArray, box: Box, separation: Separation
 ) -> tuple[Classes, npt.NDArray[np.bool_] | None]:
     """Class of each pixel of a block, and, if seeds are asked for, whether it is in one."""
-    classes = probability.shape[0]
-    if classes == 2:
+    classes, core = probability.shape[0], separation.maps == "core"
+    if classes == 2 or core:
         likeliest_S = _read(probability, 1, box)
         class_S = (likeliest_S > separation.threshold).astype(np.uint8)
+        if core and separation.seeds is not None:
+            likeliest_S = _read(probability, CORE, box)
     else:
         probability_KS = _floating(np.asarray(probability[(slice(0, classes), *box)]))
         class_S = probability_KS.argmax(0).astype(np.uint8)
@@ -181,6 +190,7 @@ def _divide(
     object_N: Integers,
     objects: Pieces,
     block: Sequence[int],
+    separation: Separation,
 ) -> Basins:
     """Divide objects with several seeds, in ``instances`` too."""
     seed_N = join_seeds(pieces)
@@ -197,14 +207,14 @@ def _divide(
     seed_P = np.concatenate([seed_N, np.zeros(seeds, np.int64)])
     for number, box, inside in _regions(objects, several_O, block):
         numbers_S = np.array(instances[box])
-        height_S = -_read(probability, number, box)
+        height_S = -_read(probability, CORE if separation.maps == "core" else number, box)
         corner_D = np.array([span.start for span in box])
         for member in inside:
             low_D, high_D = objects.low_ND[member], objects.high_ND[member]
             crop = tuple(map(slice, low_D - corner_D, high_D - corner_D))
             inside_S = object_P[numbers_S[crop]] == member
             seed_S = np.where(inside_S, seed_P[numbers_S[crop]], 0)
-            basin_S = _watershed(height_S[crop], seed_S, inside_S)
+            basin_S = divide_object(height_S[crop], seed_S, inside_S, separation.minimum)
             numbers_S[crop][inside_S] = count + basin_S[inside_S]
             _measure(basins, basin_S, low_D, instances.shape)
         instances[box] = numbers_S
@@ -227,16 +237,6 @@ def _regions(
         regions[int(objects.class_N[member]), box].append(member)
     for (number, box), inside in regions.items():
         yield number, tuple(map(slice, box[: len(block)], box[len(block) :])), inside
-
-
-def _watershed(
-    height_S: npt.NDArray[np.floating], seed_S: Integers, inside_S: npt.NDArray[np.bool_]
-) -> Integers:
-    from skimage.segmentation import watershed
-
-    seed_S = np.ascontiguousarray(seed_S)  # in Fortran order, skimage 0.26 gives back the seeds
-    basin_S = watershed(height_S, seed_S, mask=inside_S)  # type: ignore[no-untyped-call]
-    return np.asarray(basin_S, np.int64)
 
 
 def _measure(basins: Basins, basin_S: Integers, low_D: Integers, extents: Sequence[int]) -> None:

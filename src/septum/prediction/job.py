@@ -71,8 +71,9 @@ def begin_job(
     Raises InputError, ImageFileError, SaveError.
     """
     if output.suffix == ".png":
-        _check_single_plane(image.header)
-    headers = result_headers(image.header, predictor.classes, probability, separation is not None)
+        _check_single_plane(image.header, predictor)
+    instances, overlapping = separation is not None, predictor.maps == "overlapping"
+    headers = result_headers(image.header, predictor.names, probability, instances, overlapping)
     store = output.store
     if store is None and (shared or nbytes(headers) > HELD_BYTES):
         store = output.hidden("predicting")
@@ -80,13 +81,16 @@ def begin_job(
     chunk = chunk_extent(predictor.footprint, predictor.tile, predictor.dimensions)
     plan = TilePlan(predictor, image, chunk)
     if store is None:
-        return Job(output, image, plan, results_in_memory(headers), threshold, separation)
+        results = results_in_memory(headers, predictor.maps)
+        return Job(output, image, plan, results, threshold, separation)
     if output.overwrite and is_finished(store) is not None:
         remove_store(store)
     # First, so that a process killed at any moment leaves what the next takes up.
     manifest = Manifest(store, _identity(image, predictor, threshold, probability, rescaled))
     damage(image).extend(manifest.damage)
-    results = results_in_store(headers, store, chunk, predictor.dimensions, manifest.run)
+    results = results_in_store(
+        headers, store, chunk, predictor.dimensions, manifest.run, predictor.maps
+    )
     return Job(output, image, plan, results, threshold, separation, chunk, manifest)
 
 
@@ -177,7 +181,12 @@ def _for_png(name: str, image: Image) -> Image:
     return image
 
 
-def _check_single_plane(header: ImageHeader) -> None:
+def _check_single_plane(header: ImageHeader, predictor: Predictor) -> None:
+    if predictor.maps == "overlapping":
+        raise InputError(
+            "has a mask for each of its classes, which overlap, and PNG holds single planes; use "
+            "--format tif"
+        )
     if header.axes.replace("C", "") != "YX":
         raise InputError(
             f"is a stack (axes {header.axes}), and PNG holds single planes; use --format tif"

@@ -5,6 +5,7 @@ Shapes: C channels, S the spatial axes (YX or ZYX), D their number, N objects.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -47,11 +48,21 @@ class ObjectTable:
     mean_NC: npt.NDArray[np.float64]
     least_NC: npt.NDArray[Any]
     most_NC: npt.NDArray[Any]
+    class_names: tuple[str, ...] = ()
+
+    def followed_by(self, other: ObjectTable) -> ObjectTable:
+        """The rows of both, which are of one image."""
+        rows: dict[str, Any] = {
+            field.name: np.concatenate([getattr(self, field.name), getattr(other, field.name)])
+            for field in dataclasses.fields(self)
+            if "_N" in field.name
+        }
+        return dataclasses.replace(self, **rows)
 
     def columns(self) -> dict[str, npt.NDArray[Any]]:
         """The columns by name, in this order:
 
-        - ``id``, ``class``
+        - ``id``, ``class`` and, if the classes have names, ``class_name``
         - ``area_px`` and, if the pixel size is known, ``area_um2``; of a volume ``volume_voxels``
           and ``volume_um3``
         - an axis each, (z,) y, x: ``centroid_y_px``; then ``centroid_y_um`` if the pixel size is
@@ -64,6 +75,8 @@ class ObjectTable:
         axes = self.axes.lower()
         size, cubic = ("area_px", "area_um2") if len(axes) == 2 else ("volume_voxels", "volume_um3")
         columns: dict[str, npt.NDArray[Any]] = {"id": self.id_N, "class": self.class_N}
+        if self.class_names:
+            columns["class_name"] = np.array(self.class_names)[self.class_N]
         columns[size] = self.pixels_N
         if self.pixel_size is not None:
             columns[cubic] = self.pixels_N * math.prod(self.pixel_size)
@@ -224,6 +237,10 @@ def _suffixes(channels: int, names: tuple[str, ...] | None) -> list[str]:
 
 
 def _texts(column: npt.NDArray[Any]) -> list[str]:
+    if column.dtype.kind == "U":  # a name may hold what separates the columns
+        quoted = {name: name.replace('"', '""') for name in np.unique(column).tolist()}
+        marks = {name: '"' if re.search('[,"\r\n]', name) else "" for name in quoted}
+        return [f"{marks[name]}{quoted[name]}{marks[name]}" for name in column.tolist()]
     if column.dtype.kind == "f":
         return [f"{value:.9g}" for value in column.tolist()]
     return [str(value) for value in column.tolist()]

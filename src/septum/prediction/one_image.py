@@ -138,10 +138,18 @@ def _probability(options: Options) -> ProbabilityType:
 
 
 def choose_separation(options: Options, model: Model) -> Separation | None:
-    """How objects are told apart, if that is asked for. Raises InputError."""
+    """How objects are told apart, if that is asked for: as the model says, where the user does not.
+
+    Raises InputError.
+    """
     if not options.instances:
         return None
     threshold = model.threshold if options.threshold is None else options.threshold
-    separation = Separation(threshold, options.seeds, options.minimum, options.fill)
-    separation.check_classes(model.classes)
+    seeds = options.seeds
+    if seeds is None and model.seeds is not None:
+        useful = model.maps == "core" or model.seeds > threshold
+        seeds = model.seeds if useful else None
+    minimum = model.minimum if options.minimum is None else options.minimum
+    separation = Separation(threshold, seeds, minimum, options.fill, model.maps)
+    separation.check_classes(2 if model.maps == "overlapping" else model.classes)
     return separation

@@ -26,7 +26,7 @@ class Options:
     """Type of the probabilities: uint8, float16, float32; None: float32, and uint8 in PNG."""
     instances: bool = False
     seeds: float | None = None
-    minimum: int = 0
+    minimum: int | None = None
     fill: int = 0
     workers: int | None = None
     """So many processes of this machine."""
@@ -76,5 +76,7 @@ def check_options(options: Options) -> None:
         raise InputError("--workers starts processes here, --scheduler uses others: give one")
     if options.workers is not None and options.workers < 1:
         raise InputError(f"--workers {options.workers}: use 1 or more")
-    if not options.instances and (options.seeds is not None or options.minimum or options.fill):
+    if not options.instances and (
+        options.seeds is not None or options.minimum is not None or options.fill
+    ):
         raise InputError("--seeds, --minimum and --fill are for --instances: add it")

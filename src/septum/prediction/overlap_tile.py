@@ -21,9 +21,11 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32
 
+from septum.annotation.masks import bits_of
 from septum.errors import ImageFileError, InputError
 from septum.geometry import ArrayPixels, Pixels, Tile, read_mirrored, tile_grid
 from septum.memory import array_off_heap, trim_heap
+from septum.network.heads import Maps
 from septum.prediction.predictor import Predictor, prepare
 
 __all__ = [
@@ -190,18 +192,28 @@ def _begin(predictor: Predictor, batch: list[_Window]) -> _Begun:
 def predict_probabilities(
     predictor: Predictor, image_CS: np.ndarray
 ) -> Float32[np.ndarray, "k *s"]:
-    """Class probabilities (K, S) of a whole image that fits in memory; they sum to 1 over K."""
-    probability_KS = np.empty((predictor.classes, *image_CS.shape[1:]), np.float32)
+    """The maps (K, S) of a whole image that fits in memory.
+
+    Of classes that exclude each other they are probabilities, which sum to 1; what else they may
+    be is in `septum.network.heads.Maps`.
+    """
+    probability_KS = np.empty((predictor.map_count, *image_CS.shape[1:]), np.float32)
     for tile, part in predict_tiles(predictor, image_CS):
         probability_KS[(slice(None), *tile.write_slices)] = part
     return probability_KS
 
 
 def predict_mask(
-    probability_KS: Float[np.ndarray, "k *s"], threshold: float
+    probability_KS: Float[np.ndarray, "k *s"], threshold: float, maps: Maps = "classes"
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """Class ids: with two classes, 1 where p(1) > threshold; with more, the likeliest class."""
-    if len(probability_KS) == 2:
+    """Class ids: with two classes, 1 where p(1) > threshold; with more, the likeliest class.
+
+    ``maps``: what the maps are, the model's. Of overlapping classes bit k − 1 says whether
+    p(k) > threshold.
+    """
+    if maps == "overlapping":
+        return bits_of(probability_KS[1:] > threshold)
+    if maps == "core" or len(probability_KS) == 2:
         mask: np.ndarray[tuple[int, ...], np.dtype[np.uint8]] = (
             probability_KS[1] > threshold
         ).astype(np.uint8)

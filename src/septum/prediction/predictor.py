@@ -17,6 +17,7 @@ from septum.images.intensity_range import IntensityRange
 from septum.memory import available_memory
 from septum.model import Model
 from septum.network.fused import fuse_relu, order_sums
+from septum.network.heads import Maps, finisher
 from septum.network.strips import StripUNet
 from septum.network.unet import UNet, fold_batch_norm
 
@@ -34,12 +35,21 @@ class Predictor:
     intensity: IntensityRange
     classes: int
     finish: Callable[[torch.Tensor], torch.Tensor]
-    """From scores (N, K, S) to probabilities (N, classes, S)."""
+    """From scores (N, K, S) to maps (N, M, S), probabilities of the classes and what else there
+    is: ``maps``."""
     dimensions: int
     orientations: Literal[1, 8]
     tile: int
     device: torch.device
     dtype: torch.dtype
+    maps: Maps = "classes"
+    names: tuple[str, ...] = ("class 0", "class 1")
+    """Of the maps."""
+
+    @property
+    def map_count(self) -> int:
+        """Maps of a prediction, background included."""
+        return self.classes + (self.maps == "core")
 
     @torch.inference_mode()
     def probabilities(
@@ -98,7 +108,7 @@ def prepare(
         extent = default_tile(network.widest, network.dimensions, footprint, dtype, budget)
     network.to(device=device, dtype=dtype, memory_format=channels_last(network.dimensions))  # type: ignore[call-overload]
     network.score.float()
-    finish = sigmoid_probabilities if recipe.network.head == "sigmoid" else softmax_probabilities
+    finish = finisher(recipe.network.head)
     fastest: torch.nn.Module = network
     if device.type == "cpu":
         order_sums(network)
@@ -116,22 +126,9 @@ def prepare(
         tile=extent,
         device=device,
         dtype=dtype,
+        maps=model.maps,
+        names=model.map_names,
     )
-
-
-def softmax_probabilities(score_NKS: torch.Tensor) -> torch.Tensor:
-    """Of classes that exclude each other, one score for each.
-
-    By ``exp``, as torch's own softmax and sigmoid give the pixels at the end of a thread's share
-    another last bit; what a pixel gets is not to depend on how many threads there are.
-    """
-    odds_NKS = (score_NKS - score_NKS.amax(1, keepdim=True)).exp_()
-    return odds_NKS.div_(odds_NKS.sum(1, keepdim=True))
-
-
-def sigmoid_probabilities(score_NKS: torch.Tensor) -> torch.Tensor:
-    """Of background and object, from the one score of the object; by ``exp``, as above."""
-    return torch.cat([score_NKS, -score_NKS], dim=1).exp_().add_(1).reciprocal_()
 
 
 def tile_budget(device: torch.device) -> int:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float
 
+from septum.annotation.masks import masks_of
 from septum.errors import SaveError
 from septum.geometry import Tile
 from septum.images.image import ImageHeader
@@ -26,6 +27,7 @@ from septum.images.zarr_writer import (
     is_whole_chunks,
     saving,
 )
+from septum.network.heads import Maps
 from septum.prediction.overlap_tile import predict_mask
 
 ProbabilityType = Literal["uint8", "float16", "float32"]
@@ -40,12 +42,14 @@ class Results:
     ``store``: the OME-Zarr image of the probabilities, whose labels are mask and instances; None:
     they are in memory. Arrays have the axes that their headers say. ``run``: nothing is written
     once the store is another run's: workers may outlive the command that they worked for.
+    ``maps``: what is stored as probabilities.
     """
 
     headers: dict[str, ImageHeader]
     arrays: dict[str, Any]
     store: Path | None = None
     run: str = ""
+    maps: Maps = "classes"
 
     def write(
         self, place: Place, tile: Tile, probability_KT: Float[np.ndarray, "k *t"], threshold: float
@@ -68,10 +72,12 @@ class Results:
         self, place: Place, spatial: tuple[slice, ...], probability_KT: np.ndarray, threshold: float
     ) -> None:
         stored_KT = _rounded(probability_KT, self.arrays["probability"].dtype)
-        mask_T = predict_mask(_probabilities(stored_KT), threshold)
+        mask_T = predict_mask(_probabilities(stored_KT), threshold, self.maps)
+        if self.maps == "overlapping":
+            mask_T = masks_of(mask_T, len(stored_KT))
         for name, values in (("probability", stored_KT), ("mask", mask_T)):
-            array, axes = self.arrays[name], self.headers[name].axes
-            region = region_of(axes, place, spatial, probability_KT.shape[0])
+            array, header = self.arrays[name], self.headers[name]
+            region = region_of(header.axes, place, spatial, header.channels)
             shape = [part.stop - part.start for part in region]
             # Two writers of one chunk would lose pixels without a word.
             assert self.store is None or is_whole_chunks(array, region)
@@ -96,13 +102,20 @@ class Results:
 
 
 def result_headers(
-    image: ImageHeader, classes: int, probability: ProbabilityType, instances: bool
+    image: ImageHeader,
+    names: tuple[str, ...],
+    probability: ProbabilityType,
+    instances: bool,
+    overlapping: bool = False,
 ) -> dict[str, ImageHeader]:
-    """What will be known of the results of ``image``: axes and pixel size are its own."""
+    """What will be known of the results of ``image``: axes and pixel size are its own.
+
+    ``names``: of the maps, the background's first. Of ``overlapping`` classes mask and instances
+    have the axis C, one entry a class but the background.
+    """
     plain = [(axis, n) for axis, n in zip(image.axes, image.shape, strict=True) if axis != "C"]
     first = next(i for i, (axis, _) in enumerate([*plain, ("", 0)]) if axis != "T")
-    channels = [*plain[:first], ("C", classes), *plain[first:]]
-    names = tuple(f"class {number}" for number in range(classes))
+    channels = [*plain[:first], ("C", len(names)), *plain[first:]]
 
     def header(axes: list[tuple[str, int]], kind: str, names: Any = None) -> ImageHeader:
         return ImageHeader(
@@ -114,17 +127,29 @@ def result_headers(
             image.source,
         )
 
-    headers = {"probability": header(channels, probability, names), "mask": header(plain, "uint8")}
-    return headers | ({"instances": header(plain, "uint32")} if instances else {})
+    told, of_classes = plain, None
+    if overlapping:
+        told, of_classes = [*plain[:first], ("C", len(names) - 1), *plain[first:]], names[1:]
+    headers = {"probability": header(channels, probability, names)}
+    headers["mask"] = header(told, "uint8", of_classes)
+    if instances:
+        headers["instances"] = header(told, "uint32", of_classes)
+    return headers
 
 
-def results_in_memory(headers: dict[str, ImageHeader]) -> Results:
+def results_in_memory(headers: dict[str, ImageHeader], maps: Maps = "classes") -> Results:
     """Arrays in memory, of zeros."""
-    return Results(headers, {name: np.zeros(h.shape, h.dtype) for name, h in headers.items()})
+    arrays = {name: np.zeros(h.shape, h.dtype) for name, h in headers.items()}
+    return Results(headers, arrays, maps=maps)
 
 
 def results_in_store(
-    headers: dict[str, ImageHeader], store: Path, chunk: int, dimensions: int, run: str = ""
+    headers: dict[str, ImageHeader],
+    store: Path,
+    chunk: int,
+    dimensions: int,
+    run: str = "",
+    maps: Maps = "classes",
 ) -> Results:
     """Arrays in the OME-Zarr image ``store``, which is made, or taken up where it is there.
 
@@ -139,7 +164,7 @@ def results_in_store(
             arrays[name] = create_image(store, header, extents)
         else:
             arrays[name] = create_labels(store, name, header, extents)
-    return Results(headers, arrays, store, run)
+    return Results(headers, arrays, store, run, maps)
 
 
 def nbytes(headers: Mapping[str, ImageHeader]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from septum.errors import InputError
+from septum.network.heads import Maps
 
 
 @dataclass(frozen=True)
@@ -18,11 +19,15 @@ class Separation:
     threshold: float = 0.5
     """With two classes, a pixel is object if p(1) > threshold; in [0, 1], unused with more."""
     seeds: float | None = None
-    """Where p of the object's class exceeds this, in [0, 1], lie the seeds that divide it."""
+    """Where p of the object's class, or its core, exceeds this, in [0, 1], lie the seeds that
+    divide it."""
     minimum: int = 0
-    """Objects of fewer pixels are removed."""
+    """Parts of a divided object of fewer pixels are joined with others of it; objects of fewer are
+    removed."""
     fill: int = 0
     """Holes of at most so many pixels are filled."""
+    maps: Maps = "classes"
+    """What the maps are: with ``core``, the third is what ``seeds`` and watershed go by."""
 
     def __post_init__(self) -> None:
         for name, share in (("threshold", self.threshold), ("seeds", self.seeds)):
@@ -34,7 +39,9 @@ class Separation:
 
     def check_classes(self, count: int) -> None:
         """Raise InputError for ``seeds`` that cannot divide an object where there are two."""
-        if count == 2 and self.seeds is not None and self.seeds <= self.threshold:
+        if count != 2 or self.maps == "core" or self.seeds is None:
+            return
+        if self.seeds <= self.threshold:
             raise InputError(
                 f"seeds = {self.seeds} would divide no object; use a value above the threshold, "
                 f"{self.threshold}"

@@ -141,8 +141,9 @@ def predict_whole(
     The image may have any axes that the model's dimensions allow: stacks are taken plane by plane
     by a 2D model, volume by volume by a 3D one. Raises InputError, ImageFileError.
     """
-    headers = result_headers(image.header, predictor.classes, "float32", False)
-    results = results_in_memory(headers)
+    overlapping = predictor.maps == "overlapping"
+    headers = result_headers(image.header, predictor.names, "float32", False, overlapping)
+    results = results_in_memory(headers, predictor.maps)
     plan = TilePlan(predictor, hold_image(image))
     predict_into(predictor, plan, results, threshold, watch=watch)
     mask, probability = (

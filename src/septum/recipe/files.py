@@ -52,13 +52,19 @@ def build_recipe(tree: Mapping[str, Any], source: str = "recipe") -> Recipe:
         raise RecipeError(f"{source}: {_explain(error)}") from None
 
 
-def dump_recipe(recipe: Recipe) -> str:
-    """The complete recipe as TOML, every key written, ready to be trained with again."""
+def dump_recipe(recipe: Recipe, reasons: Mapping[str, str] | None = None) -> str:
+    """The complete recipe as TOML, every key written, ready to be trained with again.
+
+    ``reasons``, by ``section.key``, become comments, of one line each.
+    """
+    reasons = reasons or {}
     lines = [f"name = {_toml(recipe.name)}", f"base = {_toml(COMPLETE)}"]
     for section, values in recipe.model_dump(exclude_none=True).items():
         if isinstance(values, dict):
             lines += ["", f"[{section}]"]
-            lines += [f"{key} = {_toml(value)}" for key, value in values.items()]
+            for key, value in values.items():
+                reason = " ".join(reasons.get(f"{section}.{key}", "").split())
+                lines.append(f"{key} = {_toml(value)}" + (f"  # {reason}" if reason else ""))
     return "\n".join(lines) + "\n"
 
 

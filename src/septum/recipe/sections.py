@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 NonNegative = Annotated[float, Field(ge=0.0)]
+Colour = Annotated[str, Field(pattern="^#[0-9a-fA-F]{6}$")]
 
 
 class Section(BaseModel):
@@ -20,14 +21,28 @@ class Section(BaseModel):
 class Labels(Section):
     """What the values of a label image mean."""
 
-    kind: Literal["auto", "binary", "classes", "instances"] = "auto"
-    """`auto` looks at all label images and says in words what it took them for."""
-    object: Literal["nonzero", "zero"] | int = "nonzero"
-    """For binary labels: which pixels are the object. An integer means: exactly this value."""
-    ignore: int | None = None
-    """Pixels of this value carry no gradient and are left out of every score."""
+    kind: Literal["auto", "binary", "classes", "overlapping", "instances"] = "auto"
+    """`auto` looks at all label images and says in words what it took them for. `overlapping`
+    classes are not guessed from pixels: one mask each, in files of their own or along axis C of the
+    label image; they are taken for that where `network.head` is `sigmoid` and each has its file."""
+    names: tuple[str, ...] = ()
+    """Of the classes, the background's first (there is none in the masks of overlapping classes):
+    for the channels of a prediction, and its table of objects."""
+    object: Literal["nonzero", "zero"] | int | Colour = "nonzero"
+    """For binary labels: which pixels are the object. An integer, or a colour such as "#ff0000",
+    means: exactly this value."""
+    ignore: int | Colour | tuple[int | Colour, ...] | None = None
+    """Pixels of this value or colour, or of these, carry no gradient and are left out of every
+    score."""
     unlabelled: Literal["background", "ignore"] = "background"
-    """For instance labels: `ignore` where not every object was annotated (value 0 is unknown)."""
+    """`ignore` where not everything was annotated: value 0, or where nothing was drawn, is
+    unknown."""
+    strays: Literal["refuse", "ignore", "keep"] = "refuse"
+    """Values of so few pixels that they are no class, and those of smoothed edges, between two
+    classes: an error, or ignored, or classes."""
+    classes: tuple[str, ...] = ()
+    """Of what has names (classes of QuPath and COCO, a mask a class): the classes, numbered from 1
+    in this order; where they overlap, the later has the pixel. Others are left out."""
 
 
 class Validation(Section):
@@ -120,8 +135,11 @@ class Network(Section):
     """2-wide up-convolution (the paper), or linear interpolation and a 1-wide convolution."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.5
     """After the two deepest levels of the contracting path, in training only."""
-    head: Literal["softmax", "sigmoid"] = "softmax"
-    """`softmax`: one output channel a class; `sigmoid`: one channel, the object's probability."""
+    head: Literal["softmax", "sigmoid", "border", "distance"] = "softmax"
+    """`softmax`: one output channel a class; `sigmoid`: one for each class but the background, on
+    its own, for two classes and for overlapping ones. For objects that touch: `border`, three
+    classes, background, interior and border of objects; `distance`, the object's probability, and
+    how far a pixel is from its edge. Objects then keep the pixels where they touch."""
     patch: Literal[95, 65] = 95
     """Of `sliding-window`: pixels an axis of what a pixel's class is told by. Train on tiles of as
     many (`training.tile`)."""
@@ -196,9 +214,11 @@ class Training(Section):
     """Training ends by itself after so many validations without a better one; 0: never."""
     keep_best: Literal["loss", "pixel_error", "rand_error"] = "loss"
     """The validation measure by which the best model is kept; lower is better."""
-    threshold: Literal["half", "rand"] = "half"
+    threshold: Literal["half", "rand", "objects", "auto"] = "half"
     """`half`: an object pixel has probability above 0.5; `rand`: the threshold with the smallest
-    Rand error on training images is stored in the model (binary and instance labels)."""
+    Rand error on training images is stored in the model (two classes); `objects`: threshold, seeds
+    and smallest object are those with the best objects in validation images (numbered labels);
+    `auto`: `objects` for numbered labels, else `rand`."""
     seed: Annotated[int, Field(ge=0)] = 0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """`auto`: bfloat16 arithmetic where the processor has it, float32 otherwise."""
@@ -233,6 +253,15 @@ class Recipe(Section):
     loss: Loss = Loss()
     training: Training = Training(steps=1000)
     prediction: Prediction = Prediction()
+
+    @model_validator(mode="after")
+    def _distances_are_learnt_by_entropy(self) -> Recipe:
+        if self.network.head == "distance" and self.loss.kind == "dice":
+            raise ValueError(
+                "loss.kind = 'dice' compares classes, and network.head = 'distance' has a map of "
+                "distances; use --set loss.kind=cross_entropy"
+            )
+        return self
 
     @model_validator(mode="after")
     def _objects_are_sought_by_shifting(self) -> Recipe:

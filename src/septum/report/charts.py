@@ -56,6 +56,31 @@ def draw_rates(steps: Records) -> bytes:
     return _finish(figure, axes, np.inf, None)
 
 
+def draw_histograms(
+    bars: Sequence[tuple[Sequence[float], Sequence[float], str]], x: str, y: str, logarithmic: bool
+) -> bytes:
+    """Heights between neighbouring edges (edges, heights, label), over each other; SVG.
+
+    ``logarithmic``: x is; its edges are above 0.
+    """
+    figure, axes = _axes(x, y)
+    colours = (TRAINING,) if len(bars) == 1 else (VALIDATION, "#009e73", TRAINING, THIRD)
+    for (edges, heights, label), colour in zip(bars, colours, strict=False):
+        fill = len(bars) == 1
+        axes.stairs(heights, edges, color=colour, fill=fill, linewidth=1.4, label=label or None)
+    if logarithmic:
+        from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_ylim(bottom=0)
+    if any(label for _, _, label in bars):
+        axes.legend(fontsize=10, frameon=False, loc="best")
+    return _svg(figure)
+
+
 def _axes(x: str, y: str, size: tuple[float, float] = (5.4, 3.5)) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 
@@ -83,8 +108,6 @@ def _finish(figure: Any, axes: Any, span: float, best: dict[str, Any] | None) ->
 
     Logarithmic where the values are above 0 and span more than a factor of ``span``.
     """
-    import matplotlib
-
     drawn = [np.asarray(line.get_ydata(), float) for line in axes.lines]
     values = np.concatenate([*drawn, np.ones(0 if drawn else 1)])
     positive = values[values > 0]
@@ -110,6 +133,12 @@ def _finish(figure: Any, axes: Any, span: float, best: dict[str, Any] | None) ->
         )
     if axes.get_legend_handles_labels()[1]:
         axes.legend(fontsize=10, frameon=False, loc="best")
+    return _svg(figure)
+
+
+def _svg(figure: Any) -> bytes:
+    import matplotlib
+
     buffer = io.BytesIO()
     with matplotlib.rc_context({"svg.fonttype": "path", "svg.hashsalt": "septum"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})

@@ -10,7 +10,7 @@ import numpy as np
 
 from septum.devices import choose_device
 from septum.errors import InputError, RunFolderError
-from septum.evaluation.scores import score_image
+from septum.evaluation.scores import score_image, score_overlapping
 from septum.evaluation.truth import truth_maps
 from septum.model import Model, load_model, network_footprint
 from septum.prediction.overlap_tile import predict_mask, predict_probabilities, prepare
@@ -197,9 +197,14 @@ def _examine(model: Model, data: Data, notes: list[str]) -> list[Examined]:
             notes.append(f"{item.image_path} cannot be predicted: {error}")
             continue
         classes_S, instances_S = truth_maps(item, model.meaning)
-        mask_S, half_S = (predict_mask(probability_KS, p) for p in (model.threshold, 0.5))
+        mask_S, half_S = (
+            predict_mask(probability_KS, p, model.maps) for p in (model.threshold, 0.5)
+        )
         own, half = (
-            score_image(mask, classes_S, instances_S, model.classes) for mask in (mask_S, half_S)
+            score_overlapping(mask, classes_S, model.classes)
+            if model.maps == "overlapping"
+            else score_image(mask, classes_S, instances_S, model.classes)
+            for mask in (mask_S, half_S)
         )
         examined.append(Examined(target, probability_KS, mask_S, own, half))
     return examined

@@ -143,9 +143,14 @@ def _make_room(out: Path, places: list[Place]) -> None:
 
 
 def _recipe(kind: Kind) -> Recipe:
-    """What is in the labels is said here, since it is known; touching cells need their borders."""
+    """What is in the labels is said here, since it is known; touching cells need their borders.
+
+    The threshold is that of masks, which the demo shows and scores, not of numbered objects.
+    """
     if kind == "cells":
-        return load_recipe("quick", ["labels.kind=instances", "loss.border_weight=5"])
+        return load_recipe(
+            "quick", ["labels.kind=instances", "loss.border_weight=5", "training.threshold=rand"]
+        )
     return load_recipe("quick", ["labels.kind=binary"])
 
 

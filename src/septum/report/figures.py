@@ -9,7 +9,7 @@ import numpy as np
 from septum.annotation.labels import IGNORE, LabelMeaning
 from septum.recipe import Augment
 from septum.report.charts import draw_errors, draw_losses, draw_rates
-from septum.report.contents import Contents, Examined
+from septum.report.contents import Contents
 from septum.report.markup import Panel, escape, figure, legend, paragraph
 from septum.report.pictures import (
     INVENTED,
@@ -125,11 +125,12 @@ def show_predictions(contents: Contents) -> str:
     rows = []
     for item in contents.examined[:SHOWN]:
         view = View.of(item.target.image_CS.shape)
-        probability = draw_probability(item.probability_KS, view)
+        class_KS = item.probability_KS[: meaning.class_count]
+        probability = draw_probability(class_KS, view, _drawn_as(meaning))
         found = "probability" if meaning.class_count == 2 else "prediction"
         rows.append(
             (
-                f"{item.target.name}: {_share_wrong(item)}",
+                f"{item.target.name}: {100 * item.own['pixel_error']:.1f} % of pixels wrong",
                 [
                     *label_panels(item.target, meaning),
                     _panel(probability, found),
@@ -144,7 +145,7 @@ def show_predictions(contents: Contents) -> str:
         )
     else:
         words = "Prediction: each class in its colour, the brighter the surer."
-    if meaning.kind == "instances":
+    if meaning.kind == "instances" and meaning.seams:
         words += " Where labelled objects touch, the network is to leave a seam between them."
     return figure(
         rows, 4, escape(words) + label_legend(meaning) + error_legend(meaning.class_count > 2)
@@ -213,15 +214,21 @@ def label_legend(meaning: LabelMeaning) -> str:
     entries: list[tuple[Sequence[Colour], str]] = []
     if meaning.class_count > 2:
         entries = [
-            ([class_colour(number)], f"class {number} (label value {value})")
-            for number, value in enumerate(meaning.class_values)
+            ([class_colour(drawn)], f"class {number} ({meaning.class_words(number)})")
+            for number, drawn in enumerate(_drawn_as(meaning))
             if number
         ]
     else:
         entries = [([class_colour(k) for k in (1, 2, 3)], "objects, each in a colour of its own")]
-    if meaning.ignore is not None or meaning.unlabelled_ignored:
+    if meaning.ignore or meaning.known_values or meaning.unlabelled_ignored:
         entries.append(([UNANNOTATED], "striped: not annotated, ignored"))
     return legend(entries)
+
+
+def _drawn_as(meaning: LabelMeaning) -> Sequence[int]:
+    """What a class map holds where a class is alone; its colour goes by that."""
+    several = meaning.kind == "overlapping"
+    return meaning.class_values if several else range(meaning.class_count)
 
 
 def error_legend(several: bool) -> str:
@@ -252,7 +259,7 @@ def _labelled(
     else:
         from scipy.ndimage import label
 
-        shown = np.asarray(label(classes_YX == 1)[0])
+        shown = np.asarray(label((classes_YX != 0) & (classes_YX != IGNORE))[0])
     return draw_labels(picture, view.labels(shown), ignored_YX if ignored_YX.any() else None)
 
 
@@ -285,10 +292,6 @@ def _framed(classes_S: np.ndarray, extents: tuple[int, ...]) -> np.ndarray:
 def _weighed(sampler: Sampler) -> list[tuple[TrainingImage, np.ndarray]]:
     images = [image.glimpse() for image in sampler.images[:SHOWN]]
     return [(image, sampler.weigh(image.classes_S, image.instances_S)) for image in images]
-
-
-def _share_wrong(item: Examined) -> str:
-    return f"{100 * item.own['pixel_error']:.1f} % of pixels wrong"
 
 
 def _panel(picture: Rgb, caption: str, size: str = "") -> Panel:

@@ -233,10 +233,20 @@ def _threshold(contents: Contents) -> str:
     if model.classes != 2:
         return "none: each pixel gets its likeliest class"
     words = f"{model.threshold:g}: a pixel is object if its probability is above this"
-    if contents.recipe.training.threshold == "half":
+    if model.maps == "overlapping" or contents.recipe.training.threshold == "half":
         return words
     if not contents.finished:
         return words + "; a better one is looked for when the run ends"
+    wish, kind = contents.recipe.training.threshold, model.meaning.kind
+    if wish == "objects" or (wish == "auto" and kind == "instances"):
+        of = "core" if model.maps == "core" else "probability"
+        seeds = (
+            "no seeds" if model.seeds is None else f"seeds where the {of} is above {model.seeds:g}"
+        )
+        return (
+            f"{words}; with {seeds} and objects of {model.minimum} pixels or more, it gives the "
+            "best objects in validation images, of those tried"
+        )
     return words + "; of those tried, the one with the smallest Rand error on training images"
 
 

@@ -7,6 +7,7 @@ are (Y, X, 3), uint8. Of a volume the central plane is shown.
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -139,6 +140,15 @@ def draw_labels(picture: Rgb, ids_YX: np.ndarray, ignored_YX: np.ndarray | None 
     return _rgb(out)
 
 
+def draw_outlines(picture: Rgb, ids_YX: np.ndarray) -> Rgb:
+    """The outlines alone of classes or objects, in their colours; what is inside stays as it is."""
+    out = picture.copy()
+    edge = _outline(ids_YX) & (ids_YX != 0)
+    colours = np.array(PALETTE, np.uint8)
+    out[edge] = colours[(ids_YX[edge].astype(np.int64) - 1) % len(PALETTE)]
+    return out
+
+
 def draw_errors(picture: Rgb, predicted_YX: np.ndarray, classes_YX: np.ndarray) -> Rgb:
     """Wrong pixels in full colour on the faded picture; what is not annotated cannot be wrong."""
     grey = picture.astype(np.float64).mean(axis=-1, keepdims=True)
@@ -161,12 +171,16 @@ def fade_rim(picture: Rgb, share: float) -> Rgb:
     return _rgb(out)
 
 
-def draw_probability(probability_KS: np.ndarray, view: View) -> Rgb:
-    """Two classes: the object's, black 0, white 1. More: each class's colour, by its share."""
+def draw_probability(probability_KS: np.ndarray, view: View, numbers: Sequence[int] = ()) -> Rgb:
+    """Two classes: the object's, black 0, white 1. More: each class's colour, by its share.
+
+    ``numbers``: what the classes are drawn as where labels are, if not as 0, 1, 2, …
+    """
     planes_KYX = np.stack([view.values(plane) for plane in central_planes(probability_KS)])
     if len(planes_KYX) == 2:
         return _rgb(np.repeat(planes_KYX[1][..., None], 3, -1) * 255)
-    colours = np.array([class_colour(k) for k in range(1, len(planes_KYX))], np.float64)
+    shown = numbers or range(len(planes_KYX))
+    colours = np.array([class_colour(k) for k in shown[1:]], np.float64)
     mixed = np.tensordot(planes_KYX[1:].clip(0, 1), colours, axes=(0, 0))
     return _rgb(mixed)
 

@@ -6,16 +6,19 @@ import functools
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from septum.annotation.labels import IGNORE, LabelMeaning, find_meaning, to_target
-from septum.annotation.pairs import Annotated, find_pairs, load_pairs, split_validation
+from septum.annotation.drawn_remarks import describe_drawn
+from septum.annotation.interpretation import describe_meaning, interpret, settle_labels
+from septum.annotation.labels import IGNORE, LabelMeaning, to_target
+from septum.annotation.pairs import Annotated, Pair, find_pairs, load_pairs, split_validation
 from septum.annotation.stored_pairs import StoredAnnotated, open_pairs
 from septum.images.intensity_range import IntensityRange, fit_intensity_range
 from septum.memory import available_memory
+from septum.network.heads import OF_OBJECTS, check_head
 from septum.recipe import Recipe
 from septum.training.windows import AnyItem, StoredWindow, spread_windows
 
@@ -49,6 +52,8 @@ class Data:
     """Where the images are left in their files: the windows of training images looked at."""
     divided: bool = False
     """Whether there is one image, of which a part trains and another validates."""
+    remarks: Sequence[str] = field(default=())
+    """What the labels were taken for, and what of drawn objects was lost or shared."""
 
     @property
     def stored(self) -> bool:
@@ -86,23 +91,37 @@ def load_data(path: Path, recipe: Recipe, memory: int | None = None) -> Data:
     ready for training is left in its files, and read tile by tile.
     """
     dimensions = recipe.network.dimensions
-    pairs = find_pairs(path)
+    pairs, recipe = settle_labels(find_pairs(path, recipe.labels), recipe)
     stored = open_pairs(pairs, dimensions)
     names = [item.name for item in stored]
     train_indices, validation_indices = split_validation(names, recipe.validation)
     if memory is None:
         memory = memory_for_images()
     if sum(_prepared_bytes(item) for item in stored) > memory:
-        return _left_in_files(path, recipe, stored, train_indices, validation_indices)
+        return _left_in_files(path, recipe, pairs, stored, train_indices, validation_indices)
 
     annotated = load_pairs(pairs, dimensions)
-    meaning = find_meaning(((item.name, item.labels_S) for item in annotated), recipe.labels)
+    meaning = _find_meaning(pairs, annotated, recipe)
     parts = divide(annotated[0], meaning) if len(annotated) == 1 else None
     training, validation = parts or tuple(
         [annotated[index] for index in side] for side in (train_indices, validation_indices)
     )
     intensity = fit_intensity_range((item.image_CS for item in training), recipe.intensity)
-    return Data(path, training, validation, meaning, intensity, divided=parts is not None)
+    remarks = _remarks(meaning, recipe, pairs, stored)
+    divided = parts is not None
+    return Data(path, training, validation, meaning, intensity, (), divided, remarks)
+
+
+def _remarks(
+    meaning: LabelMeaning, recipe: Recipe, pairs: Sequence[Pair], stored: Sequence[StoredAnnotated]
+) -> list[str]:
+    drawn = describe_drawn(item.labels.image for item in stored)
+    return [describe_meaning(meaning, recipe.labels, pairs), *drawn]
+
+
+def is_divisible(extents: Sequence[int]) -> bool:
+    """Whether a quarter of an image is large enough to validate on."""
+    return max(extents) // 4 >= LEAST_QUARTER
 
 
 def divide(item: AnyItem, meaning: LabelMeaning) -> tuple[list[AnyItem], list[AnyItem]] | None:
@@ -112,10 +131,10 @@ def divide(item: AnyItem, meaning: LabelMeaning) -> tuple[list[AnyItem], list[An
     the last has no object.
     """
     extents = item.extents
+    if not is_divisible(extents):
+        return None
     axis = int(np.argmax(extents))
     quarter = extents[axis] // 4
-    if quarter < LEAST_QUARTER:
-        return None
 
     def part(start: int, stop: int) -> AnyItem:
         sides = [slice(0, extent) for extent in extents]
@@ -149,6 +168,7 @@ def _prepared_bytes(item: StoredAnnotated) -> int:
 def _left_in_files(
     path: Path,
     recipe: Recipe,
+    pairs: Sequence[Pair],
     stored: Sequence[StoredAnnotated],
     train_indices: Sequence[int],
     validation_indices: Sequence[int],
@@ -157,7 +177,7 @@ def _left_in_files(
     examined = _examined(whole)
     few = sum(math.prod(item.extents) for item in whole) <= MOST_COUNTED
     counted = whole if few else examined
-    meaning = find_meaning(((item.name, item.labels_S) for item in counted), recipe.labels)
+    meaning = _find_meaning(pairs, counted, recipe)
     parts = divide(whole[0], meaning) if len(whole) == 1 else None
     training, held = parts or tuple(
         [whole[index] for index in side] for side in (train_indices, validation_indices)
@@ -173,12 +193,22 @@ def _left_in_files(
     ]
     examined = _examined(training)
     intensity = fit_intensity_range((item.image_CS for item in examined), recipe.intensity)
-    return Data(path, training, validation, meaning, intensity, examined, parts is not None)
+    remarks = _remarks(meaning, recipe, pairs, stored)
+    divided = parts is not None
+    return Data(path, training, validation, meaning, intensity, examined, divided, remarks)
 
 
 def _examined(items: Sequence[StoredWindow]) -> list[StoredWindow]:
     each = max(min(EXAMINED_EACH, EXAMINED // len(items)), 1)
     return spread_windows(items, EXAMINED, each)
+
+
+def _find_meaning(pairs: Sequence[Pair], items: Sequence[Item], recipe: Recipe) -> LabelMeaning:
+    """What the labels mean, and that the network can learn it. Raises RecipeError, too."""
+    labels = ((item.name, item.labels_S) for item in items)
+    meaning = interpret(pairs, labels, recipe.labels)
+    check_head(recipe.network.head, meaning)
+    return replace(meaning, seams=recipe.network.head not in OF_OBJECTS)
 
 
 def _fingerprint(items: Sequence[Item]) -> str:

@@ -19,6 +19,7 @@ from septum.augment.batch import (
 from septum.devices import channels_last
 from septum.loss.border_weight import weight_radius
 from septum.loss.border_weight_batch import LARGEST_RADIUS, border_weight_batch
+from septum.loss.targets import encode_targets
 from septum.training.images import TrainingImage
 from septum.training.prefetch import Prefetched
 from septum.training.samples import Batch, Batches, Sampler
@@ -109,6 +110,8 @@ class DeviceSampler:
                 _in_memory(sampler)[0].spacing,
             )
             weights_NS = weights_NS + border_NS.masked_fill(classes_NS == IGNORE, 0.0)
+        spacing = _in_memory(sampler)[0].spacing
+        classes_NS = encode_targets(classes_NS, instances_NS, sampler.head, spacing)
         inner = (slice(None), *(slice(rim, rim + target),) * axes)
         image_NCS = image_NCS.contiguous(memory_format=channels_last(axes))
         return image_NCS, classes_NS[inner], weights_NS[inner]

@@ -12,7 +12,6 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from septum import __version__
-from septum.annotation.labels import describe_meaning
 from septum.devices import Ranks, channels_last, choose_dtype, describe_machine
 from septum.errors import RecipeError, RunFolderError
 from septum.memory import peak_memory
@@ -26,8 +25,9 @@ from septum.training.loss_record import LossRecord
 from septum.training.optimization import build_optimizer, optimizer_tensors, restore_optimizer
 from septum.training.run_folder import RunFolder
 from septum.training.samples import build_sampler
+from septum.training.separation_choice import describe_choices, with_choices
 from septum.training.tracking import format_duration
-from septum.training.validation import Targets, choose_threshold, validate
+from septum.training.validation import Targets, validate
 
 
 class Job:
@@ -69,6 +69,8 @@ class Job:
         self.steps = planned_steps(recipe, data)
         self.longer = False
         """Whether the run was begun with fewer steps."""
+        self.choices: list[str] = []
+        """How the recipe was chosen, in words, if it was."""
         self.validate_every = section.validate_every or self.steps_per_epoch
 
         self.step = 0
@@ -105,10 +107,11 @@ class Job:
             warning.append(f"pixels are {sides}: border weights count distances in the specimen")
         return [
             *warning,
+            *self.choices,
             f"{len(self.data.training)} training and {len(self.data.validation)} validation images "
             f"({', '.join(item.name for item in self.data.validation[:4])}"
             f"{', …' if len(self.data.validation) > 4 else ''})",
-            f"labels: {describe_meaning(self.data.meaning, self.recipe.labels)}",
+            *(f"labels: {remark}" for remark in self.data.remarks),
             *(["the images do not fit into memory: they are read tile by tile"] * self.data.stored),
             f"recipe {self.recipe.name}: {parameters:,} parameters, {self.steps} steps, "
             f"{str(self.dtype).removeprefix('torch.')} on {self.device}; {begin}",
@@ -163,7 +166,8 @@ class Job:
     def validate(self) -> dict[str, Any]:
         """Score the validation images, write the record, keep the model if it is the best."""
         predictor = prepare(self.model(), self.device)
-        scores = validate(predictor, self.targets, self.recipe.loss, self.sampler.weigh, self.ranks)
+        section, head = self.recipe.loss, self.recipe.network.head
+        scores = validate(predictor, self.targets, section, self.sampler.weigh, self.ranks, head)
         measure = self.recipe.training.keep_best
         value = scores.get(measure, scores["loss"])
         better = not self.best or value < self.best[measure]
@@ -253,7 +257,7 @@ class Job:
         self.run.rewind_history(self.step)
 
     def finish(self) -> str:
-        """Choose thresholds on training images, write both models; says in words what came out.
+        """Choose how objects are told apart, write both models; says in words what came out.
 
         The first rank does that; the others are done.
         """
@@ -261,8 +265,9 @@ class Job:
             return ""
         last = self.model()
         best = last if self.best["step"] == self.step else load_model(self.run.best)
-        last = self._with_threshold(last)
-        best = last if self.best["step"] == self.step else self._with_threshold(best)
+        about = (self.recipe, self.data, self.device)
+        last = with_choices(last, *about)
+        best = last if self.best["step"] == self.step else with_choices(best, *about)
         self.run.save_last(last)
         self.run.save_best(best)
         self.save(now=True)
@@ -270,15 +275,9 @@ class Job:
         return (
             f"finished in {format_duration(self.seconds)}; best validation "
             f"{measure.replace('_', ' ')} {self.best[measure]:.4f} at step {self.best['step']}; "
-            f"threshold {best.threshold:g}; peak memory {peak_memory(self.device) / 1e9:.1f} GB; "
+            f"{describe_choices(best)}; peak memory {peak_memory(self.device) / 1e9:.1f} GB; "
             f"model: {self.run.best}"
         )
-
-    def _with_threshold(self, model: Model) -> Model:
-        if self.recipe.training.threshold == "half" or model.classes != 2:
-            return model
-        targets = Targets(self.data.examined or self.data.training, self.data.meaning)
-        return model.replace(threshold=choose_threshold(prepare(model, self.device), targets))
 
 
 def planned_steps(recipe: Recipe, data: Data) -> int:

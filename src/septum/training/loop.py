@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from septum.memory import raise_allocator_thresholds
 from septum.recipe import Recipe, load_recipe
 from septum.training.data import load_data, memory_for_images
 from septum.training.doubts import LEVEL_STEPS, find_doubts
+from septum.training.inspection import Inspection, inspect_data
 from septum.training.interruption import Interruption
 from septum.training.job import Job, planned_steps
 from septum.training.memory import check_memory, guarded
@@ -35,7 +37,7 @@ LOG_STEPS = 10
 def train(
     data: Path | str,
     out: Path | str,
-    recipe: Recipe | None = None,
+    recipe: Recipe | Sequence[str] | None = None,
     *,
     resume: bool = False,
     hours: float | None = None,
@@ -43,7 +45,9 @@ def train(
 ) -> RunFolder:
     """Train a model on the annotated images in ``data`` and leave it in the folder ``out``.
 
-    ``recipe`` None: the one that the folder holds (with ``resume``), otherwise ``default``.
+    ``recipe`` None: the one that the folder holds (with ``resume``), otherwise one that is chosen
+    for the images, and written with the reasons into the folder. In place of a recipe, changes
+    such as ``training.steps=2000`` stand for one that is chosen but for these.
     ``hours`` measures a few steps first and then plans their number so that the run takes about
     that long; the plan is written into the run's recipe. Under torchrun each process is a rank:
     the ranks divide the batch, and the first writes and speaks. Raises the errors of
@@ -122,7 +126,7 @@ def is_stale(job: Job) -> bool:
 def open_job(
     data: Path,
     run: RunFolder,
-    recipe: Recipe | None,
+    recipe: Recipe | Sequence[str] | None,
     resume: bool,
     hours: float | None,
     device: torch.device,
@@ -144,7 +148,9 @@ def open_job(
                 f"{run.path}: the number of steps was planned when this run began; resume without "
                 "--hours, or with --set training.steps=N for more"
             )
-        recipe = check_same_recipe(run, recipe) if recipe is not None else run.recipe()
+        if not isinstance(recipe, Recipe):
+            recipe = load_recipe(str(run.recipe_file), recipe) if recipe else run.recipe()
+        recipe = check_same_recipe(run, recipe)
         memory = same_memory(ranks, seen[1])
         job = Job(run, recipe, load_data(data, recipe, memory), device, ranks)
         run.remove_leftovers()
@@ -162,21 +168,29 @@ def open_job(
                 f"{run.path}: the ranks see different states of this run; --out must be a folder "
                 "that all machines share"
             )
-        write_recipe(run, recipe)
+        if recipe != run.recipe():  # else the reasons written into it stay
+            write_recipe(run, recipe)
         return job
-    recipe = load_recipe("default") if recipe is None else recipe
     if run.holds_a_run():
         refuse_a_run(run)
-    loaded = load_data(data, recipe, same_memory(ranks))
-    job = Job(run, recipe, loaded, device, ranks)
+    found: Inspection | None = None
+    if isinstance(recipe, Recipe):
+        wanted = recipe
+    else:
+        found = ranks.gather(inspect_data(data, recipe or (), hours, None, device, ranks))[0]
+        assert found is not None
+        wanted = found.configuration.recipe
+    loaded = load_data(data, wanted, same_memory(ranks))
+    job = Job(run, wanted, loaded, device, ranks)
     check_memory(job)
     if hours is not None:
-        recipe = ranks.gather(plan_steps(job, hours))[0]
-        job = Job(run, recipe, loaded, device, ranks)
+        wanted = ranks.gather(plan_steps(job, hours))[0]
+        job = Job(run, wanted, loaded, device, ranks)
     ranks.wait()  # all have seen that the folder holds no run yet
     if ranks.first:
-        create_run(run, recipe)
+        create_run(run, wanted, found.configuration.reasons if found else None)
     ranks.wait()  # for a folder that cannot be made
+    job.choices = found.said_in_training() if found else []
     return job
 
 

@@ -7,10 +7,11 @@ from collections.abc import Callable
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 
-from septum.devices import channels_last
+from septum.devices import Ranks, channels_last, choose_dtype
 from septum.errors import TrainingError
 from septum.memory import available_memory
 from septum.model import build_network
+from septum.recipe import Recipe
 from septum.training.job import Job
 
 SHARE = 0.9
@@ -93,11 +94,31 @@ def tiles_at_once(job: Job) -> int:
 
 def free_memory(job: Job) -> int:
     """Bytes that this process may take more, of the kind of memory that it trains in."""
-    if job.device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(job.device)
-        kept = torch.cuda.memory_reserved(job.device) - torch.cuda.memory_allocated(job.device)
+    return free_bytes(job.device, job.ranks.beside)
+
+
+def free_bytes(device: torch.device, beside: int = 1) -> int:
+    """The same on ``device``, of which so many processes of this machine want a share."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(free + kept)
-    return available_memory() // job.ranks.beside
+    return available_memory() // beside
+
+
+def fits_memory(
+    channels: int, classes: int, device: torch.device, ranks: Ranks
+) -> Callable[[Recipe, int], bool]:
+    """Whether a step of a recipe fits into what is free now, with so many tiles at once."""
+    free = SHARE * free_bytes(device, ranks.beside)
+
+    def fits(recipe: Recipe, tiles: int) -> bool:
+        section = recipe.training
+        tiles = min(tiles, len(ranks.share(section.batch)))
+        dtype = choose_dtype(section.precision, device)
+        return count_bytes(recipe, (channels, classes), dtype, tiles, section.tile) <= free
+
+    return fits
 
 
 def largest_tile(job: Job, tiles: int, free: int) -> int | None:
@@ -118,15 +139,32 @@ def largest_tile(job: Job, tiles: int, free: int) -> int | None:
 
 
 def step_bytes(job: Job, tiles: int, extent: int) -> int:
+    """Bytes that a step of ``job`` takes beside the weights; see ``count_bytes``."""
+    meaning = job.data.meaning
+    channels, classes, begun = job.data.channels, meaning.class_count, bool(job.optimizer.state)
+    return count_bytes(job.recipe, (channels, classes), job.dtype, tiles, extent, begun)
+
+
+def count_bytes(
+    recipe: Recipe,
+    outer: tuple[int, int],
+    dtype: torch.dtype,
+    tiles: int,
+    extent: int,
+    begun: bool = False,
+) -> int:
     """Bytes that a step takes beside the weights: counted on a network whose tensors have none.
 
-    What the layers keep for the way back, a few tensors under way, the gradients, and what the
-    optimiser has not made yet; all times ``OVERHEAD``.
+    ``outer``: channels of the images, and classes. What the layers keep for the way back, a few
+    tensors under way, the gradients, and what the optimiser has not made yet (unless the run has
+    ``begun``); all times ``OVERHEAD``.
     """
+    channels, classes = outer
     with torch.device("meta"):
-        network = build_network(job.recipe.network, job.data.channels, job.data.meaning.class_count)
+        network = build_network(recipe.network, channels, classes)
+    parameters = sum(p.numel() * 4 for p in network.parameters())
     memory_format = channels_last(network.dimensions)
-    network.to(dtype=job.dtype, memory_format=memory_format)  # type: ignore[call-overload]
+    network.to(dtype=dtype, memory_format=memory_format)  # type: ignore[call-overload]
     network.score.float()
     weights = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
     kept: dict[int, torch.UntypedStorage] = {}
@@ -137,13 +175,12 @@ def step_bytes(job: Job, tiles: int, extent: int) -> int:
             kept[storage._cdata] = storage
         return tensor
 
-    shape = (tiles, job.data.channels, *(extent,) * network.dimensions)
+    shape = (tiles, channels, *(extent,) * network.dimensions)
     with saved_tensors_hooks(keep, lambda tensor: tensor):
-        logits_NKS = network(torch.empty(shape, dtype=job.dtype, device="meta"))
+        logits_NKS = network(torch.empty(shape, dtype=dtype, device="meta"))
     sizes = [storage.nbytes() for storage in kept.values()]
-    parameters = sum(p.numel() * p.element_size() for p in job.network.parameters())
-    copies = 1 if job.dtype == torch.float32 else 1.5  # gradients, and the weights in bfloat16
-    if not job.optimizer.state:
-        copies += 1 if job.recipe.training.optimizer == "sgd" else 2
+    copies = 1 if dtype == torch.float32 else 1.5  # gradients, and the weights in bfloat16
+    if not begun:
+        copies += 1 if recipe.training.optimizer == "sgd" else 2
     loss = 6 * logits_NKS.numel() * 4
     return int(OVERHEAD * (sum(sizes) + 2 * max(sizes) + loss + copies * parameters))

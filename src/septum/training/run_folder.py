@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,8 +153,11 @@ class RunFolder:
         return tensors, counters
 
 
-def create_run(run: RunFolder, recipe: Recipe) -> None:
-    """Start a run's folder; raises RunFolderError if it holds one already, SaveError."""
+def create_run(run: RunFolder, recipe: Recipe, reasons: Mapping[str, str] | None = None) -> None:
+    """Start a run's folder; raises RunFolderError if it holds one already, SaveError.
+
+    ``reasons`` of values, by their keys, are written beside them.
+    """
     path = run.path
     if path.exists() and not path.is_dir():
         raise RunFolderError(f"{path}: is a file; name a folder for the run")
@@ -165,7 +169,7 @@ def create_run(run: RunFolder, recipe: Recipe) -> None:
             raise PermissionError(13, "Permission denied")
     except OSError as error:
         raise SaveError(f"{path}: cannot be made a run's folder: {error.strerror}") from error
-    write_recipe(run, recipe)
+    write_recipe(run, recipe, reasons)
 
 
 def refuse_a_run(run: RunFolder) -> NoReturn:
@@ -175,12 +179,12 @@ def refuse_a_run(run: RunFolder) -> NoReturn:
     )
 
 
-def write_recipe(run: RunFolder, recipe: Recipe) -> None:
-    """Write the complete recipe, ready to be trained with again."""
+def write_recipe(run: RunFolder, recipe: Recipe, reasons: Mapping[str, str] | None = None) -> None:
+    """Write the complete recipe, ready to be trained with again; see `dump_recipe`."""
     if not run.writes:
         return
     with replace_file(run.recipe_file) as temporary:
-        temporary.write_text(dump_recipe(recipe), "utf-8")
+        temporary.write_text(dump_recipe(recipe, reasons), "utf-8")
 
 
 def check_same_recipe(run: RunFolder, recipe: Recipe) -> Recipe:

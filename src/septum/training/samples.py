@@ -20,8 +20,11 @@ from septum.annotation.labels import IGNORE, to_target
 from septum.augment.deform import Deformation, deform, sample_deformation
 from septum.augment.intensity import GreyValues, sample_grey_values, vary_grey_values
 from septum.devices import channels_last
+from septum.errors import RecipeError
 from septum.geometry import Footprint
 from septum.loss.border_weight import border_weight, weight_radius
+from septum.loss.targets import encode_image, target_reach
+from septum.network.heads import HeadKind
 from septum.recipe import Augment, Loss, Recipe, Training
 from septum.training.data import Data
 from septum.training.images import (
@@ -35,7 +38,8 @@ from septum.training.images import (
 _ORDER, _TILE = 0, 1
 
 Batch = tuple[list[str], Tensor, Tensor, Tensor]
-"""The names of the images, and images (N, C, S), classes (N, S), weights (N, S)."""
+"""The names of the images, and images (N, C, S), classes as the head learns them (N, S), weights
+(N, S)."""
 
 
 @runtime_checkable
@@ -49,7 +53,10 @@ class Batches(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One training tile. Labels and weights cover the central part that the network outputs."""
+    """One training tile. Targets and weights cover the central part that the network outputs.
+
+    ``classes_S``: classes, as the head is to learn them (`septum.loss.targets`).
+    """
 
     name: str
     image_CS: Float32[np.ndarray, "c *s"]
@@ -76,6 +83,7 @@ class Sampler:
     augment: Augment
     loss: Loss
     training: Training
+    head: HeadKind = "softmax"
 
     @property
     def reads_files(self) -> bool:
@@ -89,11 +97,13 @@ class Sampler:
 
     @property
     def rim(self) -> int:
-        """How far around it labels are needed: cells there count for the border weight in it.
+        """How far around it labels are needed: cells there count for the border weight in it, and
+        for the targets of heads that learn where objects end.
 
         A padded network's tile has none around it: there only the cells in the tile count.
         """
         reach = math.ceil(weight_radius(self.loss.border_sigma)) if self.loss.border_weight else 0
+        reach = max(reach, target_reach(self.head))
         return min(reach, (self.training.tile - self.target) // 2)
 
     def order(self, epoch: int) -> np.ndarray:
@@ -134,7 +144,8 @@ class Sampler:
         image_CS = vary_grey_values(image_CS, drawn.grey_values)
         inner = (slice(rim, rim + target),) * axes
         weights_S = self.weigh(classes_S, instances_S, image.spacing)[inner]
-        return Sample(image.name, image_CS, classes_S[inner], weights_S)
+        targets_S = encode_image(classes_S, instances_S, self.head, image.spacing)[inner]
+        return Sample(image.name, image_CS, targets_S, weights_S)
 
     def weigh(
         self,
@@ -179,8 +190,22 @@ def build_sampler(data: Data, recipe: Recipe, footprint: Footprint) -> Sampler:
     examined = (to_target(item.labels_S, data.meaning, item.name)[0] for item in data.examined)
     whole = (image.classes_S for image in images if isinstance(image, TrainingImage))
     class_maps = examined if data.stored else whole
-    weights_K = class_weights(class_maps, data.meaning.class_count, recipe.loss)
-    return Sampler(images, weights_K, footprint, recipe.augment, recipe.loss, recipe.training)
+    if data.meaning.kind == "overlapping":
+        weights_K = _one_for_all(recipe.loss)
+    else:
+        weights_K = class_weights(class_maps, data.meaning.class_count, recipe.loss)
+    sections = (recipe.augment, recipe.loss, recipe.training)
+    return Sampler(images, weights_K, footprint, *sections, recipe.network.head)
+
+
+def _one_for_all(section: Loss) -> np.ndarray:
+    """The weights of all that bits of overlapping classes can say."""
+    if section.class_weight != "none":
+        raise RecipeError(
+            f"loss.class_weight = '{section.class_weight}' weighs classes that exclude each other, "
+            "and the labels overlap; use --set loss.class_weight=none"
+        )
+    return np.ones(IGNORE, np.float32)
 
 
 def class_weights(class_maps: Iterable[np.ndarray], classes: int, section: Loss) -> np.ndarray:

@@ -65,7 +65,9 @@ def descend(job: Job, parts: Iterable[Tiles], count: int = 1) -> tuple[Tensor, T
                 job.device.type, torch.bfloat16, enabled=job.dtype == torch.bfloat16
             ):
                 logits_NKS = job.parallel(image_NCS)
-            loss = segmentation_loss(logits_NKS.float(), classes_NS, weights_NS, job.recipe.loss)
+            logits_NKS = logits_NKS.float()
+            head = job.recipe.network.head
+            loss = segmentation_loss(logits_NKS, classes_NS, weights_NS, job.recipe.loss, head)
             loss = loss * (len(image_NCS) / job.recipe.training.batch)
             total += loss.detach()
             # The mean of the ranks' gradients is taken, and their sum is meant.

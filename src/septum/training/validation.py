@@ -13,9 +13,12 @@ from septum.annotation.labels import IGNORE, LabelMeaning, to_target
 from septum.annotation.pairs import Annotated
 from septum.devices import Ranks
 from septum.errors import TrainingError
+from septum.evaluation.overlapping import mask_iou
 from septum.evaluation.partitions import best_threshold, rand_error
 from septum.evaluation.pixels import class_iou, iou, mean_of_objects
 from septum.loss.losses import segmentation_loss
+from septum.loss.targets import encode_image
+from septum.network.heads import HeadKind, scores_of
 from septum.prediction.overlap_tile import Predictor, predict_mask, predict_probabilities
 from septum.recipe import Loss
 from septum.training.windows import StoredWindow, in_memory
@@ -75,24 +78,27 @@ def validate(
     section: Loss,
     weigh: Weigh,
     ranks: Ranks = Ranks(),  # noqa: B008 (frozen)
+    head: HeadKind = "softmax",
 ) -> dict[str, float]:
     """Mean over whole images of loss, pixel_error, iou and, for two classes, rand_error.
 
     ``loss`` is the training loss, with its weights, so that the two curves can be compared;
-    ``pixel_error`` the share of wrong pixels, at probability 0.5 for two classes; ``iou`` the
-    mean over the classes above 0; ``rand_error`` the smallest over ``THRESHOLDS``;
-    ``object_share`` and ``predicted_share`` what of the pixels is above class 0. Ignored pixels
-    are left out everywhere. Each rank scores its share of the images, and all ranks return the
-    mean over all images. Raises TrainingError where the network's output is not finite.
+    ``pixel_error`` the share of wrong pixels, at probability 0.5 for two classes and overlapping
+    ones, of which all have to be right; ``iou`` the mean over the classes above 0; ``rand_error``
+    the smallest over ``THRESHOLDS``, of the object's probability or, if there is one, its core;
+    ``object_share`` and ``predicted_share`` what of the pixels is above class 0. ``head`` is what
+    the network learns by. Ignored pixels are left out everywhere. Each rank scores its share of the
+    images, and all ranks return the mean over all images. Raises TrainingError where the network's
+    output is not finite.
     """
     mine = ranks.share(len(targets))
-    scored = ranks.gather([_score(predictor, targets[i], section, weigh) for i in mine])
+    scored = ranks.gather([_score(predictor, targets[i], section, weigh, head) for i in mine])
     rows = [row for rows in scored for row in rows]
     return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
 
 
 def _score(
-    predictor: Predictor, target: AnnotatedTarget, section: Loss, weigh: Weigh
+    predictor: Predictor, target: AnnotatedTarget, section: Loss, weigh: Weigh, head: HeadKind
 ) -> dict[str, float]:
     probability_KS = predict_probabilities(predictor, target.image_CS)
     if not np.isfinite(probability_KS).all():  # a step from a finite loss can end in such weights
@@ -100,28 +106,30 @@ def _score(
             f"validation image {target.name}: the network's output is not finite, training has "
             "diverged; the models saved so far are kept; lower training.learning_rate"
         )
-    # The logarithms of probabilities are logits that give these probabilities.
-    logits_KS = np.log(np.maximum(probability_KS, 1e-9))
+    classes_S = target.classes_S
+    targets_S = encode_image(classes_S, target.instances_S, head, target.spacing)
     weights_S = weigh(target.classes_S, target.instances_S, target.spacing)
     loss = segmentation_loss(
-        torch.from_numpy(logits_KS)[None],
-        torch.from_numpy(target.classes_S)[None],
+        torch.from_numpy(scores_of(probability_KS, head))[None],
+        torch.from_numpy(targets_S)[None],
         torch.from_numpy(weights_S)[None],
         section,
+        head,
     )
-    valid_S = target.classes_S != IGNORE
-    mask_S = predict_mask(probability_KS, 0.5)
-    wrong = (mask_S != target.classes_S) & valid_S
+    valid_S = classes_S != IGNORE
+    mask_S = predict_mask(probability_KS, 0.5, predictor.maps)
+    wrong = (mask_S != classes_S) & valid_S
+    overlap = mask_iou if predictor.maps == "overlapping" else class_iou
     row = {
         "loss": float(loss),
         "pixel_error": float(wrong.sum() / max(int(valid_S.sum()), 1)),
-        "iou": mean_of_objects(class_iou(mask_S, target.classes_S, predictor.classes, valid_S)),
-        "object_share": _share(target.classes_S, valid_S),
+        "iou": mean_of_objects(overlap(mask_S, classes_S, predictor.classes, valid_S)),
+        "object_share": _share(classes_S, valid_S),
         "predicted_share": _share(mask_S, valid_S),
     }
-    if predictor.classes == 2:
+    if predictor.classes == 2 and predictor.maps != "overlapping":
         row["rand_error"], _ = rand_error(
-            probability_KS[1], target.instances_S, THRESHOLDS, valid_S
+            probability_KS[-1], target.instances_S, THRESHOLDS, valid_S
         )
     return row
 

@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from septum import __version__
+from septum.cli.inspection import inspect
 from septum.errors import Interrupted
 from septum.terminal import (
     check_folders,
@@ -51,7 +52,8 @@ def train(
     data: Annotated[Path, typer.Argument(help="Annotated images: see README, Your data.")],
     out: Out,
     recipe: Annotated[
-        str | None, typer.Option(help="Name of a recipe, or a .toml file. Without: default.")
+        str | None,
+        typer.Option(help="Name of a recipe, or a .toml file. Without: one that suits the images."),
     ] = None,
     changes: Annotated[
         list[str] | None, typer.Option("--set", help="section.key=value; may be repeated.")
@@ -66,14 +68,8 @@ def train(
 ) -> None:
     """Train a model on annotated images; everything goes into the folder --out."""
     from septum.recipe import load_recipe
-    from septum.training.run_folder import RunFolder
 
-    chosen = None
-    if recipe is not None or (changes and not resume):
-        chosen = load_recipe(recipe or "default", changes or ())
-    elif changes:
-        own = RunFolder(out).recipe_file
-        chosen = load_recipe(str(own) if own.exists() else "default", changes)
+    chosen = load_recipe(recipe, changes or ()) if recipe is not None else changes
     from septum.report.page import write_report
     from septum.training.loop import train
 
@@ -122,13 +118,18 @@ def predict(
     seeds: Annotated[
         float | None,
         typer.Option(
-            help="Divide touching objects: each piece above this probability, which is higher than "
-            "the threshold, grows to an object."
+            help="Divide touching objects: each piece above this probability, higher than the "
+            "threshold (or of core above this), grows to an object; 1: none. Without: the model's."
         ),
     ] = None,
     minimum: Annotated[
-        int, typer.Option(min=0, help="Fewest pixels of an object; after holes are filled.")
-    ] = 0,
+        int | None,
+        typer.Option(
+            min=0,
+            help="Fewest pixels of an object, after holes are filled; of a divided one smaller "
+            "parts are joined with others. Without: the model's own.",
+        ),
+    ] = None,
     fill: Annotated[
         int, typer.Option(min=0, help="Fill holes in objects of at most so many pixels.")
     ] = 0,
@@ -289,6 +290,9 @@ def demo(
 
     for line in run_demo(out, minutes):
         print(line, flush=True)
+
+
+app.command()(inspect)
 
 
 def main() -> NoReturn:

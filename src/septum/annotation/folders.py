@@ -1,0 +1,262 @@
+"""Pairs of images and labels in folders: in two, in one, in one for each image."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from septum.annotation.coco import open_coco
+from septum.annotation.matching import (
+    UnpairedError,
+    has_letter,
+    image_key,
+    in_order,
+    is_label_name,
+    label_key,
+    match_classes,
+    match_names,
+    named,
+    stem,
+)
+from septum.annotation.pair import Drawing, Pair
+from septum.annotation.pair_files import (
+    NO_PICKLES,
+    OUTLINES,
+    class_pair,
+    coco_in,
+    images_in,
+    label_pair,
+    object_pair,
+    outlines_in,
+)
+from septum.errors import AnnotationError, InputError
+from septum.images.files import SUFFIXES, natural_key
+from septum.images.zarr_store import is_zarr
+
+IMAGE_FOLDERS = ("images", "image")
+LABEL_FOLDERS = ("labels", "label", "masks", "mask", "annotations", "annotation", "rois")
+
+
+def pairs_of_two_folders(data: Path) -> list[Pair]:
+    """Pairs of ``images/`` and ``labels/``; none if ``data`` has neither. Raises InputError."""
+    image_folders, label_folders = _folders(data, IMAGE_FOLDERS), _folders(data, LABEL_FOLDERS)
+    for several in (image_folders, label_folders):
+        if len(several) > 1:
+            raise InputError(
+                f"{data}: has both {several[0].name}/ and {several[1].name}/; keep one, or name "
+                "the pairs in a CSV"
+            )
+    if not image_folders and not label_folders:
+        return []
+    if not image_folders or not label_folders:
+        missing, there = ("images", label_folders) if label_folders else ("labels", image_folders)
+        known = LABEL_FOLDERS if image_folders else IMAGE_FOLDERS
+        raise InputError(
+            f"{data}: has {there[0].name}/ but no {missing}/ folder; {_misspelt(data, known)}"
+            "expected both"
+        )
+    images, folder = images_in(image_folders[0]), label_folders[0]
+    if not images:
+        raise InputError(f"{image_folders[0]}: no image files; known: {' '.join(SUFFIXES)}")
+    labels = [*images_in(folder), *outlines_in(folder)]
+    if labels:
+        return _pairs(images, labels)
+    parts = [item for item in sorted(folder.iterdir()) if item.is_dir() and item.name[0] != "."]
+    if parts:
+        return _pairs_of_parts(images, parts)
+    _refuse_pickles([image_folders[0], folder])
+    raise InputError(f"{folder}: no image files; known: {' '.join((*SUFFIXES, *OUTLINES))}")
+
+
+def pairs_of_one_folder(data: Path, layouts: str) -> list[Pair]:
+    """Pairs whose files are side by side. Raises InputError, with the layouts that are known."""
+    files = images_in(data)
+    outlines = outlines_in(data, frozenset(map(stem, files)))
+    labels = [*(file for file in files if is_label_name(file)), *outlines]
+    images = [file for file in files if file not in labels]
+    stores = [file for file in images if file.suffix == ".zarr"]
+    if not labels and stores:
+        return in_order(Pair(stem(file), file, labels_within(file)) for file in stores)
+    if len(images) == len(outlines) == len(labels) == 1:
+        return [label_pair(images[0], outlines[0])]
+    if not labels:
+        _refuse_pickles([data])
+        # A name that begins another and a word: of an image, and of its masks.
+        images = [file for file in files if not _continues(file, files)]
+        rest = [file for file in files if file not in images]
+        classes = match_classes(images, rest) if rest else {}
+        if classes and len(next(iter(classes.values()))) > 1:
+            return in_order(class_pair(image, masks) for image, masks in classes.items())
+        held = f"{len(files)} image files but no labels" if files else "no image files"
+        known = (*IMAGE_FOLDERS, *LABEL_FOLDERS)
+        raise InputError(
+            f"{data}: {held} in a layout known here; {_misspelt(data, known)}expected {layouts}"
+        )
+    keys = set(map(label_key, labels))
+    volumes = [file for file in images if re.search(r"[-_. ]volume$", stem(file), re.I)]
+    test_data = {file for file in volumes if image_key(file) not in keys}
+    return _pairs([file for file in images if file not in test_data], labels)
+
+
+def pairs_of_image_folders(data: Path) -> list[Pair]:
+    """Pairs of folders ID with ID/images/ID.png and one mask an object in ID/masks/.
+
+    None if there is no such folder. Raises AnnotationError for one without masks/.
+    """
+    found, without = [], []
+    for item in sorted(data.iterdir(), key=lambda path: natural_key(path.name)):
+        if not item.is_dir() or item.name.startswith(".") or is_zarr(item):
+            continue
+        image_folders = _folders(item, IMAGE_FOLDERS)
+        images = images_in(image_folders[0]) if len(image_folders) == 1 else []
+        if len(images) != 1:
+            continue
+        masks = _folders(item, LABEL_FOLDERS)
+        if len(masks) == 1:
+            found.append((images[0], masks[0]))
+        else:
+            without.append(item)
+    if found and without:
+        raise AnnotationError(
+            f"{named(without)} without masks/; add them, an empty folder where there is no object, "
+            "or move these folders elsewhere"
+        )
+    single = all(
+        [stem(file) for file in images_in(masks)] == [stem(image)] for image, masks in found
+    )
+    return [
+        label_pair(image, images_in(masks)[0]) if single else object_pair(image, masks)
+        for image, masks in found
+    ]
+
+
+def pairs_of_coco(data: Path) -> list[Pair]:
+    """Pairs of a COCO file, or of the one in a folder or its ``annotations/``; else none.
+
+    Images are sought by file_name beside the file, in the folder above, and in images/ of both.
+    Raises AnnotationError: several files, images that are not there, or not in the file.
+    """
+    files = [data]
+    if data.is_dir():
+        files = [
+            file for folder in (data, *_folders(data, LABEL_FOLDERS)) for file in coco_in(folder)
+        ]
+    if not files:
+        return []
+    if len(files) > 1:
+        raise AnnotationError(
+            f"{named(files)} are all COCO files; name the one to learn from: septum train "
+            f"{files[0]}"
+        )
+    file = open_coco(files[0])
+    above = [files[0].parent, files[0].parent.parent]
+    folders = [place for folder in above for place in (folder, *_folders(folder, IMAGE_FOLDERS))]
+    pairs, missing = [], []
+    for key in file.sizes:
+        paths = [folder / name for name in (key, Path(key).name) for folder in folders]
+        image = next((path for path in paths if path.is_file() or is_zarr(path)), None)
+        if image is None:
+            missing.append(key)
+        else:
+            pairs.append(Pair(stem(image), image, files[0], Drawing("COCO", (files[0],), key)))
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise AnnotationError(
+            f"{files[0]}: names the image {missing[0]}{more}, which is not in "
+            f"{', '.join(f'{folder}/' for folder in folders)}; put the images there, or take them "
+            "out of the file"
+        )
+    if data.is_dir():
+        taken = {pair.image for pair in pairs}
+        beside = [path for f in {pair.image.parent for pair in pairs} for path in images_in(f)]
+        alone = [path for path in beside if path not in taken]
+        if alone:
+            raise AnnotationError(
+                f"{named(alone)} without annotation: {files[0]} does not name them; add them to "
+                "its images (without annotations where there is no object), or move them elsewhere"
+            )
+    if len({pair.name for pair in pairs}) < len(pairs):
+        keys = [pair.drawing.key for pair in pairs if pair.drawing is not None]
+        pairs = [
+            Pair(str(Path(key).with_suffix("")), pair.image, pair.labels, pair.drawing)
+            for pair, key in zip(pairs, keys, strict=True)
+        ]
+    return in_order(pairs)
+
+
+def labels_within(store: Path) -> Path:
+    """The one label image in ``labels`` of an OME-Zarr; AnnotationError for none or several."""
+    folder = store / "labels"
+    found = [item for item in sorted(folder.iterdir()) if is_zarr(item)] if folder.is_dir() else []
+    if not found:
+        raise AnnotationError(f"{store}: OME-Zarr without labels; expected {folder}/NAME")
+    if len(found) > 1:
+        names = ", ".join(item.name for item in found)
+        raise AnnotationError(
+            f"{folder}: {len(found)} label images ({names}); name the one to learn from in a CSV "
+            "of image,labels"
+        )
+    return found[0]
+
+
+def _pairs(images: Sequence[Path], labels: Sequence[Path]) -> list[Pair]:
+    try:
+        matched = match_names(images, labels)
+    except AnnotationError as error:
+        classes = match_classes(images, labels)
+        if not classes:
+            if isinstance(error, UnpairedError):
+                error.matched = in_order(label_pair(*both) for both in error.files.items())
+            raise
+        return in_order(class_pair(image, files) for image, files in classes.items())
+    return in_order(label_pair(image, file) for image, file in matched.items())
+
+
+def _pairs_of_parts(images: Sequence[Path], parts: Sequence[Path]) -> list[Pair]:
+    """Pairs of folders within ``labels/``: one for each image, or one for each class."""
+    stems = {stem(image).casefold() for image in images}
+    if any(label_key(part).casefold() in stems for part in parts):
+        matched = match_names(images, parts)
+        return in_order(object_pair(image, folder) for image, folder in matched.items())
+    classes: dict[Path, dict[str, Path]] = {image: {} for image in images}
+    for part in parts:
+        files = [*images_in(part), *outlines_in(part)]
+        if not files:
+            raise AnnotationError(
+                f"{part}: neither a folder of masks of one image, named as that image, nor of "
+                "masks of one class, named as the images; it holds no such files"
+            )
+        for image, file in match_names(images, files).items():
+            classes[image][part.name] = file
+    return in_order(class_pair(image, files) for image, files in classes.items())
+
+
+def _folders(data: Path, names: Sequence[str]) -> list[Path]:
+    if not data.is_dir():
+        return []
+    return [item for item in sorted(data.iterdir()) if item.is_dir() and item.name.lower() in names]
+
+
+def _misspelt(data: Path, known: Sequence[str]) -> str:
+    for item in sorted(data.iterdir()):
+        if item.is_dir() and item.name.lower() not in known:
+            near = difflib.get_close_matches(item.name.lower(), known, n=1, cutoff=0.7)
+            if near:
+                return f"did you mean {near[0]}/ by {item.name}/? "
+    return ""
+
+
+def _refuse_pickles(folders: Sequence[Path]) -> None:
+    for folder in folders:
+        files = sorted(folder.glob("*_seg.npy"))
+        if files:
+            raise AnnotationError(f"{files[0]}: {NO_PICKLES}")
+
+
+def _continues(file: Path, files: Sequence[Path]) -> bool:
+    """Whether a file's name is another's and a word."""
+    name = stem(file).casefold()
+    begun = (len(stem(other)) for other in files if name.startswith(stem(other).casefold()))
+    return any(name[end : end + 1] in tuple("-_. ") and has_letter(name[end:]) for end in begun)

@@ -1,0 +1,117 @@
+"""Files that hold images, and files that hold what was drawn on them."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+from septum.annotation.json_files import json_kind, other_json
+from septum.annotation.matching import stem
+from septum.annotation.pair import Drawing, Pair
+from septum.errors import AnnotationError
+from septum.images.files import SUFFIXES, image_files, natural_key
+from septum.images.zarr_store import is_zarr
+
+OUTLINES = (".roi", ".zip", ".geojson", ".json")
+NO_PICKLES = (
+    "is Cellpose's own file, which can run programs when it is opened (a pickle) and is never read "
+    "here; in Cellpose, File › Save masks as PNG/tif writes NAME_cp_masks, which is read"
+)
+
+
+def images_in(folder: Path) -> list[Path]:
+    """The image files and OME-Zarr directly in ``folder``, in natural order."""
+    stores = [item for item in folder.glob("[!.]*.zarr") if is_zarr(item)]
+    return sorted([*image_files(folder), *stores], key=lambda path: natural_key(path.name))
+
+
+def outlines_in(folder: Path, beside: frozenset[str] | None = None) -> list[Path]:
+    """The files of outlines directly in ``folder``, in natural order, COCO's JSON left out.
+
+    ``beside``: the names of images in the same folder, where other archives and JSON files may be,
+    too; only those of an image's name are then taken for outlines whatever they hold. Raises
+    AnnotationError for JSON of another kind.
+    """
+    found = []
+    for path in folder.iterdir():
+        if path.name.startswith(".") or not path.is_file() or path.suffix.lower() not in OUTLINES:
+            continue
+        meant = beside is None or stem(path) in beside
+        if path.suffix.lower() == ".zip" and not (meant or _holds_rois(path)):
+            continue
+        if path.suffix.lower() == ".json":
+            kind = json_kind(path) if meant or _is_json(path) else None
+            if kind is None and meant:
+                raise other_json(path)
+            if kind != "GeoJSON":
+                continue
+        found.append(path)
+    return sorted(found, key=lambda path: natural_key(path.name))
+
+
+def coco_in(folder: Path) -> list[Path]:
+    """The COCO files directly in ``folder``, in natural order."""
+    files = [path for path in folder.glob("*.json") if not path.name.startswith(".")]
+    found = [path for path in files if _is_json(path) and json_kind(path) == "COCO"]
+    return sorted(found, key=lambda path: natural_key(path.name))
+
+
+def label_pair(image: Path, labels: Path) -> Pair:
+    """An image with one file, store or folder of labels. Raises AnnotationError.
+
+    A folder holds a mask, or a .roi, for each object; in an empty one nothing was drawn.
+    """
+    suffix = labels.suffix.lower()
+    drawing = None
+    if labels.is_dir() and not is_zarr(labels):
+        return object_pair(image, labels)
+    if suffix in (".roi", ".zip"):
+        drawing = Drawing("ImageJ", (labels,))
+    elif suffix in (".geojson", ".json"):
+        if suffix == ".json" and json_kind(labels) == "COCO":
+            drawing = Drawing("COCO", (labels,), image.name)
+        else:
+            drawing = Drawing("GeoJSON", (labels,))
+    elif suffix == ".npy":
+        raise AnnotationError(f"{labels}: {NO_PICKLES}")
+    return Pair(stem(image), image, labels, drawing)
+
+
+def object_pair(image: Path, folder: Path) -> Pair:
+    """An image with a folder of masks or .roi files, one an object."""
+    rois = sorted(folder.glob("[!.]*.[rR][oO][iI]"), key=lambda path: natural_key(path.name))
+    files = (*images_in(folder), *rois)
+    if rois and len(rois) == len(files):
+        return Pair(stem(image), image, folder, Drawing("ImageJ", files))
+    return Pair(stem(image), image, folder, Drawing("masks of objects", files))
+
+
+def class_pair(image: Path, files: dict[str, Path]) -> Pair:
+    """An image with one mask a class; with a single one, that is its label image."""
+    labels = next(iter(files.values()))
+    if len(files) == 1:
+        return label_pair(image, labels)
+    drawing = Drawing("masks of classes", tuple(files.values()), names=tuple(files))
+    for file in files.values():
+        if file.suffix.lower() not in (*SUFFIXES, ".zarr"):
+            raise AnnotationError(
+                f"{file}: is one of several files of {image.name}, and no image; expected a mask "
+                "for each class, or one file of outlines: keep one"
+            )
+    return Pair(stem(image), image, labels, drawing)
+
+
+def _holds_rois(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.lower().endswith(".roi") for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json_kind(path)
+    except AnnotationError:
+        return False
+    return True

@@ -1,0 +1,254 @@
+"""What is wrong with a set as a whole: images that do not go together, labels beside the mark."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+from septum.annotation.colours import value_text
+from septum.annotation.pairs import split_validation
+from septum.errors import AnnotationError
+from septum.recipe import Validation
+from septum.survey.registration import clear_shift
+from septum.survey.seen import Seen, explain
+from septum.survey.survey import Duplicates, ImageFacts, Problem, Survey, in_micrometres
+
+SATURATED = {"grey": 0.05, "colour": 0.4}
+"""Share of grey values at the top from which an image counts as saturated; a bright field is often
+white, and has three channels."""
+FAINT = 0.05
+"""Contrast of a nearly empty image, in that of the set's median image."""
+EQUAL_SIZES = 1.1
+"""Pixel sizes that differ by less are the same, measured twice."""
+NAMED = 5
+FEW_CLASSES = 5
+
+
+def find_problems(survey: Survey, seen: Sequence[Seen]) -> Survey:
+    """The survey with everything found that is wrong, in a fixed order."""
+    found = [
+        *survey.problems,
+        *_nothing(survey),
+        *_channels(survey, seen),
+        *_types(survey),
+        *_pixel_sizes(survey),
+        *_grey_values(survey),
+        *_shifts(seen),
+        *_doubles(survey.duplicates, survey),
+        *_labels(survey),
+    ]
+    order = {"error": 0, "warning": 1, "note": 2}
+    return dataclasses.replace(
+        survey, problems=tuple(sorted(found, key=lambda problem: order[problem.level]))
+    )
+
+
+def split_problems(survey: Survey, section: Validation) -> list[Problem]:
+    """What is wrong with a split: none can be made, or one side knows the other.
+
+    Copies on both sides are a leak. Neighbours of one stack are not the same image, but much like
+    it: that is said as what it is.
+    """
+    if not survey.images:
+        return []
+    names = list(survey.wholes)
+    try:
+        training, held = split_validation(names, section)
+    except AnnotationError as error:
+        return [dataclasses.replace(explain(error), kind="split")]
+    if training == held:  # how a single image is divided is said by the recipe's advice
+        return []
+    found = []
+    chosen = {names[index] for index in held}
+    validation = {image.name for image in survey.images if image.whole in chosen}
+    files = {image.name: image.image for image in survey.images}
+    for group in survey.duplicates:
+        inside = [name for name in group.names if name in validation]
+        outside = [name for name in group.names if name not in validation]
+        if inside and outside:
+            text = (
+                f"validation image {_some(inside)} is {_like(group)} training image "
+                f"{_some(outside)}: scores there say nothing of new images"
+            )
+            remedy = "take the copies away, or keep them together by validation.names"
+            found.append(
+                Problem("leak", "warning", tuple(files[n] for n in group.names), text, remedy)
+            )
+    for row in survey.series:
+        parted = sum(
+            (one in validation) != (other in validation)
+            for one, other in zip(row.names[:-1], row.names[1:], strict=True)
+        )
+        if parted:
+            text = (
+                f"{row.stack}: neighbours in a series of {len(row.names)} are on both sides of the "
+                f"split, at {parted} place{'s' * (parted > 1)} (they correlate by "
+                f"{row.correlation:.2f}); no leak, but scores flatter a little"
+            )
+            remedy = "a model for other series is best judged by another series"
+            if parted > 1:
+                remedy += ", this one by a block at its end: validation.last=N"
+            found.append(Problem("neighbours", "note", (row.stack,), text, remedy))
+    return found
+
+
+def _nothing(survey: Survey) -> Iterator[Problem]:
+    if not survey.images and not survey.problems:
+        text = f"{survey.data}: no annotated image"
+        yield Problem("empty", "error", (survey.data,), text, "add images with labels")
+
+
+def _channels(survey: Survey, seen: Sequence[Seen]) -> Iterator[Problem]:
+    counts = {1 if item.grey else item.channels for item in seen}
+    if len({item.channels for item in seen}) > 1:
+        if len(counts) > 1:
+            odd, usual = _odd_ones(survey.images, lambda image: image.channels)
+            text = (
+                f"{_some([i.image for i in odd])}: {odd[0].channels} channels, where most images "
+                f"have {usual}; expected the same number in all"
+            )
+            yield _of(odd, "channels", "error", text, "convert them, or take them away")
+        return
+    if seen and counts == {1} and seen[0].channels == 3:
+        text = "all images are grey, but stored in three equal channels"
+        yield Problem("channels", "note", (), text, "nothing need be done; grey files are smaller")
+
+
+def _types(survey: Survey) -> Iterator[Problem]:
+    odd, usual = _odd_ones(survey.images, lambda image: image.dtype)
+    if odd:
+        text = (
+            f"{_some([i.image for i in odd])}: grey values of type {odd[0].dtype}, where most "
+            f"images have {usual}: the same brightness is another number there"
+        )
+        yield _of(odd, "types", "warning", text, "save all images in the same type")
+
+
+def _pixel_sizes(survey: Survey) -> Iterator[Problem]:
+    known = [(image, image.pixel_size) for image in survey.images if image.pixel_size is not None]
+    if not known:
+        return
+    counts = Counter(size for _, size in known)
+    usual = max(sorted(counts), key=lambda size: counts[size])
+    odd = [
+        (image, size)
+        for image, size in known
+        if max(max(a / b, b / a) for a, b in zip(size, usual, strict=True)) > EQUAL_SIZES
+    ]
+    if odd:
+        images = [image for image, _ in odd]
+        sizes = f"pixels of {in_micrometres(odd[0][1])}, where most have {in_micrometres(usual)}"
+        text = f"{_some([i.image for i in images])}: {sizes}: objects are of another size there"
+        remedy = "rescale them, or train a model for each"
+        yield _of(images, "pixel sizes", "warning", text, remedy)
+    unknown = [image for image in survey.images if image.pixel_size is None]
+    if unknown:
+        text = f"{len(unknown)} of {len(survey.images)} images do not say their pixel size"
+        yield _of(unknown, "pixel sizes", "note", text, "save them with it")
+
+
+def _grey_values(survey: Survey) -> Iterator[Problem]:
+    contrasts = {image.name: image.high - image.low for image in survey.images}
+    usual = float(np.median(list(contrasts.values()))) if contrasts else 0.0
+    groups: dict[str, list[ImageFacts]] = {"constant": [], "faint": [], "saturated": []}
+    for image in survey.images:
+        limit = SATURATED["grey" if image.channels != 3 else "colour"]
+        if contrasts[image.name] == 0 and image.low == image.high:
+            groups["constant"].append(image)
+        elif contrasts[image.name] < FAINT * usual:
+            groups["faint"].append(image)
+        elif image.saturated > limit:
+            groups["saturated"].append(image)
+    away = "take them away, or image them again"
+    words = {
+        "constant": ("the same grey value everywhere", away),
+        "faint": (
+            f"nearly empty: less than {FAINT:.0%} of the usual contrast",
+            "take them away, unless there is really nothing in them",
+        ),
+        "saturated": ("saturated: the brightest value at {} of the pixels", away),
+    }
+    for kind, group in groups.items():
+        if group:
+            text, remedy = words[kind]
+            most = max(image.saturated for image in group)
+            text = f"{_some([i.image for i in group])}: {text.format(f'up to {most:.0%}')}"
+            yield _of(group, kind, "warning", text, remedy)
+
+
+def _shifts(seen: Sequence[Seen]) -> Iterator[Problem]:
+    fitted = [item for item in seen if item.surface is not None]
+    surfaces = [item.surface for item in fitted if item.surface is not None]
+    everywhere = clear_shift(surfaces)
+    if everywhere is not None:
+        text = (
+            f"the labels of all {len(fitted)} images lie beside what they outline: moved "
+            f"{everywhere} they would fit (where they are, {everywhere.share:.0%} as well)"
+        )
+        files = tuple(str(item.label_path) for item in fitted)
+        yield Problem("shift", "warning", files, text, "export the labels again, or move them")
+        return
+    for item, surface in zip(fitted, surfaces, strict=True):
+        shift = clear_shift([surface])
+        if shift is not None:
+            text = (
+                f"{item.label_path}: lies beside what it outlines: moved {shift} it would fit "
+                f"(where it is, {shift.share:.0%} as well)"
+            )
+            remedy = "look at it over its image; export it again, or move it"
+            yield Problem("shift", "warning", (str(item.label_path),), text, remedy)
+
+
+def _doubles(groups: Iterable[Duplicates], survey: Survey) -> Iterator[Problem]:
+    files = {image.name: image.image for image in survey.images}
+    for group in groups:
+        paths = tuple(files[name] for name in group.names)
+        text = f"{paths[0]} is {_like(group)} {_some(paths[1:])}: it counts several times"
+        yield Problem("duplicates", "warning", paths, text, "keep one of them")
+
+
+def _labels(survey: Survey) -> Iterator[Problem]:
+    meaning = survey.meaning
+    if meaning is None:
+        return
+    if meaning.kind == "binary" and len(meaning.object_values) > 1:
+        text = (
+            f"binary labels with the values {_some(list(map(value_text, meaning.object_values)))}"
+        )
+        yield Problem("values", "note", (), text, "if they are objects, labels.kind=instances")
+    guessed = meaning.kind == "classes" and not meaning.class_names
+    if guessed and meaning.class_count > FEW_CLASSES:
+        text = f"{meaning.class_count} classes, since the label images share their values"
+        yield Problem("values", "note", (), text, "if they are objects, labels.kind=instances")
+    gold = [image for image in survey.images if "_GT/SEG" in image.labels.replace("\\", "/")]
+    if gold and not meaning.unlabelled_ignored:
+        text = "the challenge's gold truth: cells that are missing in it count as background"
+        remedy = "if so, train on the silver truth (…_ST), which is complete"
+        yield _of(gold, "partial", "note", text, remedy)
+
+
+def _odd_ones(images: Sequence[ImageFacts], key: object) -> tuple[list[ImageFacts], object]:
+    """The images that differ from most in a value, and the value that most have."""
+    assert callable(key)
+    if not images:
+        return [], None
+    counts = Counter(key(image) for image in images)
+    usual = max(sorted(counts, key=str), key=lambda value: counts[value])
+    return [image for image in images if key(image) != usual], usual
+
+
+def _of(images: Sequence[ImageFacts], kind: str, level: str, text: str, remedy: str) -> Problem:
+    assert level in ("error", "warning", "note")
+    return Problem(kind, level, tuple(dict.fromkeys(i.image for i in images)), text, remedy)  # type: ignore[arg-type]
+
+
+def _like(group: Duplicates) -> str:
+    return "the same as" if group.same else "nearly the same as (but for brightness or noise)"
+
+
+def _some(items: Sequence[str]) -> str:
+    more = f" and {len(items) - NAMED} more" if len(items) > NAMED else ""
+    return ", ".join(dict.fromkeys(items[:NAMED])) + more

@@ -1,0 +1,149 @@
+"""What was seen in the images turned into a recipe: each choice with its reason.
+
+A choice is a key of the recipe and its value. What the user gives stays, and the rest is chosen
+around it. The same survey gives the same recipe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from septum.model import network_footprint
+from septum.recipe import Recipe, build_recipe, load_recipe
+from septum.survey.survey import Survey
+from septum.training.choices import CHOOSERS, Choice
+from septum.training.data import is_divisible
+
+SEEN_SHARE, TINY = 0.75, 6.0
+"""Of what one output pixel sees: larger objects are not seen whole; and pixels of a tiny one."""
+
+
+Fits = Callable[[Recipe, int], bool]
+"""Whether a step of this recipe, with so many tiles in memory at once, fits."""
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """A recipe for these images. ``advice``: what no recipe can do; ``base``: where it began."""
+
+    recipe: Recipe
+    choices: tuple[Choice, ...]
+    advice: tuple[str, ...]
+    base: Recipe
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """By the key."""
+        return {choice.key: choice.reason for choice in self.choices}
+
+    @property
+    def changed(self) -> list[Choice]:
+        """The choices that differ from the recipe that everything began with."""
+        tree = self.base.model_dump()
+        return [c for c in self.choices if _plain(c.value) != _plain(_get(tree, c.key))]
+
+    def describe(self) -> list[str]:
+        """What is not as in the recipe ``default``, in a few lines."""
+        shown = [choice for choice in self.changed if choice.key != "labels.kind"]
+        lines = [f"chosen for these images: {choice}" for choice in shown]
+        return [*(lines or ["chosen for these images: the recipe default"]), *self.advice]
+
+
+def configure(
+    survey: Survey,
+    changes: Sequence[str] = (),
+    fits: Fits | None = None,
+    hours: float | None = None,
+) -> Configuration:
+    """The recipe ``default``, changed to suit the images; every choice with its reason.
+
+    ``changes``, each ``section.key=value``, are the user's and stay; ``fits`` None: memory is no
+    limit. With ``hours`` the steps are left to planning. Where the survey says too little to go
+    by, the recipe is ``default`` with the changes. Raises RecipeError.
+    """
+    base = load_recipe("default", changes)
+    if not survey.usable:
+        return Configuration(base, (), (), base)
+    fixed = {change.partition("=")[0].strip() for change in changes}
+    tree = base.model_dump()
+    tree["name"] = "configured"
+    choices: list[Choice] = []
+    split = any(key.startswith("validation.") for key in fixed)
+    for choose in CHOOSERS:
+        recipe = build_recipe(tree)
+        for choice in choose(survey, recipe):
+            held = choice.key in fixed or (split and choice.key.startswith("validation."))
+            if held or (hours is not None and choice.key in _PLANNED):
+                continue
+            _set(tree, choice)
+            choices.append(choice)
+    if fits is not None:
+        for choice in _memory(build_recipe(tree), fits, fixed):
+            choices = [c for c in choices if c.key != choice.key]
+            _set(tree, choice)
+            choices.append(choice)
+    recipe = build_recipe(tree)
+    return Configuration(recipe, tuple(choices), tuple(_advice(survey, recipe)), base)
+
+
+_PLANNED = ("training.steps", "training.validate_every")
+
+
+def _memory(recipe: Recipe, fits: Fits, fixed: set[str]) -> Iterator[Choice]:
+    section = recipe.training
+    at_once = min(section.micro_batch or section.batch, section.batch)
+    if fits(recipe, at_once):
+        return
+    if at_once > 1 and "training.micro_batch" not in fixed:
+        at_once = 1
+        yield Choice("training.micro_batch", 1, "more tiles at once do not fit into memory")
+        if fits(recipe, 1):
+            return
+    footprint = network_footprint(recipe.network)
+    tile = section.tile
+    while "training.tile" not in fixed and tile - footprint.stride > footprint.minimum:
+        tile -= footprint.stride
+        smaller = recipe.model_copy(update={"training": section.model_copy(update={"tile": tile})})
+        if fits(smaller, at_once):
+            yield Choice("training.tile", tile, "the largest that fits into memory")
+            return
+
+
+def _advice(survey: Survey, recipe: Recipe) -> Iterator[str]:
+    objects, footprint = survey.objects, network_footprint(recipe.network)
+    seen = 2 * footprint.context + 1
+    if objects is not None and objects.diameter is not None:
+        median = objects.diameter.median
+        if median > SEEN_SHARE * seen:
+            yield (
+                f"half of the objects are wider than {median:.0f} pixels, and a pixel's class is "
+                f"told by {seen}: train on images reduced by {median / (0.4 * seen):.1f}"
+            )
+        elif median < TINY:
+            yield (
+                f"half of the objects are narrower than {median:.1f} pixels: train on images "
+                f"enlarged by {2 * TINY / median:.1f}, or of a higher magnification"
+            )
+    if survey.meaning is not None and survey.doubt:
+        yield f"labels are taken for {survey.meaning.kind}: {survey.doubt}"
+    if len(survey.wholes) == 1 and not is_divisible(next(iter(survey.wholes.values()))):
+        yield (
+            "one image only, too small to be divided, so it is validated on as well: scores will "
+            "flatter until a second one is annotated"
+        )
+
+
+def _get(tree: dict[str, Any], key: str) -> Any:
+    section, _, name = key.partition(".")
+    return tree[section][name]
+
+
+def _set(tree: dict[str, Any], choice: Choice) -> None:
+    section, _, name = choice.key.partition(".")
+    tree[section][name] = choice.value
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,86 @@
+"""Objects are counted and measured as they can be by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from septum.annotation.labels import LabelMeaning, find_meaning
+from septum.recipe import Labels
+from septum.survey.objects import REACH, join_objects, measure_objects, without_specks
+
+NUMBERED = LabelMeaning("instances", (0, 1))
+
+
+def drawing() -> np.ndarray:
+    """1 and 2 touch, 3 is 5 pixels of background from 2, 4 is far from all; 5 is in two pieces."""
+    ids = np.zeros((120, 120), np.uint16)
+    ids[10:20, 10:20], ids[10:20, 20:30], ids[10:20, 35:45] = 1, 2, 3
+    ids[90:110, 90:110] = 4
+    ids[60:64, 10:14], ids[60:64, 16:20] = 5, 5
+    return ids
+
+
+def test_areas_pairs_and_gaps_by_hand() -> None:
+    found = measure_objects(drawing(), NUMBERED, "drawing")
+    assert sorted(found.areas) == [32, 100, 100, 100, 400]
+    assert (found.pairs, found.touching) == (1, 2)
+    assert found.gaps is not None
+    # The seam between 1 and 2 is two pixels wide; 6 pixels between the centres of 2 and 3's edges.
+    gaps = dict(zip(found.gaps[:, 0], found.gaps[:, 1], strict=True))
+    assert gaps[400] == math.inf
+    assert sorted(round(g, 3) for g in found.gaps[:, 1])[:3] == [3, 3, 6]
+    joined = join_objects([found], [(0.5, 0.5)], 2)
+    assert joined.count == 5
+    assert joined.touching == 2 / 5
+    assert joined.near == 3 / 5
+    assert joined.area is not None
+    assert joined.area.median == 100
+    assert joined.diameter is not None
+    assert joined.diameter.median == pytest.approx(2 * math.sqrt(100 / math.pi))
+    assert joined.diameter_um is not None
+    assert joined.diameter_um.median == pytest.approx(math.sqrt(100 / math.pi))
+    assert joined.sizes is not None
+    assert sum(joined.sizes.counts) == 5
+
+
+def test_beyond_the_reach_there_is_no_neighbour() -> None:
+    for gap, near in ((int(REACH) - 2, 2), (int(REACH) + 1, 0)):
+        ids = np.zeros((40, 80), np.uint8)
+        ids[10:20, 10:20], ids[10:20, 20 + gap : 30 + gap] = 1, 2
+        found = measure_objects(ids, NUMBERED, "two")
+        assert found.gaps is not None
+        assert np.isfinite(found.gaps[:, 1]).sum() == near
+
+
+def test_specks_are_left_out_of_pieces_and_not_of_numbers() -> None:
+    labels = np.where(drawing() > 0, 255, 0).astype(np.uint8)
+    labels[70, 70] = 255
+    meaning = find_meaning([("a", labels)], Labels())
+    found = measure_objects(labels, meaning, "a")
+    assert min(found.areas) == 1
+    (kept,) = without_specks([found])
+    assert kept.specks == 1
+    assert sorted(kept.areas) == [16, 16, 100, 200, 400]
+    ids = drawing()
+    ids[70, 70] = 6
+    numbered = measure_objects(ids, NUMBERED, "b")
+    assert without_specks([numbered]) == [numbered]
+
+
+def test_balls_have_the_diameter_of_their_volume() -> None:
+    ids = np.zeros((30, 30, 30), np.uint16)
+    z, y, x = np.indices(ids.shape) - 15
+    ids[z * z + y * y + x * x <= 100] = 7
+    joined = join_objects([measure_objects(ids, NUMBERED, "ball")], [None], 3)
+    assert joined.diameter is not None
+    assert joined.diameter.median == pytest.approx(20, abs=0.2)
+    assert joined.diameter_um is None
+
+
+def test_nothing_drawn_is_nothing_measured() -> None:
+    found = measure_objects(np.zeros((9, 9), np.uint8), NUMBERED, "none")
+    joined = join_objects([found], [None], 2)
+    assert (joined.count, joined.area, joined.gap, joined.near) == (0, None, None, 0.0)

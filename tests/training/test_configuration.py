@@ -1,0 +1,263 @@
+"""What was seen becomes a recipe: the same each time, with a reason for each value."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from septum.annotation.labels import LabelMeaning
+from septum.errors import TileSizeError
+from septum.model import network_footprint
+from septum.recipe import Recipe, dump_recipe, load_recipe
+from septum.survey.survey import Channel, Histogram, ImageFacts, ObjectFacts, Series, Spread, Survey
+from septum.training.configuration import Configuration, configure
+from septum.training.loop import train
+
+CHANNEL = Channel(
+    {"0.1": 1, "1": 2, "50": 40, "99": 180, "99.8": 202}, 50.0, 20.0, Histogram((0, 1), (1,))
+)
+
+
+def image(name: str, extents: tuple[int, ...] = (512, 512), **changes: Any) -> ImageFacts:
+    facts = ImageFacts(
+        name, f"{name}.tif", f"{name}_labels.tif", "YX", extents, 1, "uint8", None, 2, 202, 0, 30,
+        0.3, 0,
+    )  # fmt: skip
+    return dataclasses.replace(facts, **changes)
+
+
+def objects(width: float = 30, near: float = 0.9, narrow: float = 3, pairs: int = 0) -> ObjectFacts:
+    area = 3.14 / 4 * width**2
+    return ObjectFacts(
+        1000, 0, Spread(area / 2, area, 2 * area), Spread(0.7 * width, width, 1.4 * width), None,
+        pairs, 0.2 * (pairs > 0), Spread(narrow, 2 * narrow, 3 * narrow), near, None,
+    )  # fmt: skip
+
+
+def survey(**changes: Any) -> Survey:
+    """Thirty grey images of 512 × 512, their objects common and close, as default likes them."""
+    seen = Survey(
+        "data", 2, tuple(image(f"{n:02d}") for n in range(30)), False, 8, (CHANNEL,),
+        LabelMeaning("binary", (0, 255), shares=(0.25, 0.75)), "", {}, objects(), (), (), (),
+    )  # fmt: skip
+    return dataclasses.replace(seen, **changes)
+
+
+def values(found: Configuration) -> dict[str, Any]:
+    return {choice.key: choice.value for choice in found.choices}
+
+
+def changed(found: Configuration) -> dict[str, Any]:
+    return {c.key: c.value for c in found.changed if c.key != "labels.kind"}
+
+
+def numbered(share: float) -> LabelMeaning:
+    return LabelMeaning("instances", (0, 1), shares=(1 - share, share))
+
+
+def test_images_that_default_was_made_for_get_it() -> None:
+    found = configure(survey())
+    default = load_recipe("default", ["labels.kind=binary"])
+    assert found.recipe.model_copy(update={"name": "default"}) == default
+    assert found.describe() == ["chosen for these images: the recipe default"]
+    assert all(choice.reason for choice in found.choices)
+    assert found.advice == ()
+
+
+def test_the_same_survey_gives_the_same_recipe_and_that_is_all_in_its_file(tmp_path: Path) -> None:
+    seen = survey(bits=16, meaning=numbered(0.01), objects=objects(60, pairs=4))
+    found = configure(seen, fits=lambda recipe, tiles: recipe.training.tile < 300)
+    again = configure(seen, fits=lambda recipe, tiles: recipe.training.tile < 300)
+    assert found == again
+    text = dump_recipe(found.recipe, found.reasons)
+    (tmp_path / "recipe.toml").write_text(text, "utf-8")
+    assert load_recipe(str(tmp_path / "recipe.toml")) == found.recipe
+    for choice in found.choices:
+        line = next(
+            line for line in text.splitlines() if line.startswith(f"{choice.key.split('.')[1]} = ")
+            and choice.reason in line
+        )  # fmt: skip
+        assert "  # " in line
+
+
+@pytest.mark.parametrize(
+    ("extents", "width", "tile"),
+    [
+        ((512, 512), 30, 444),
+        ((256, 256), 30, 444),  # 260 are predicted: all of an image
+        ((128, 96), 30, 316),  # 132
+        ((20, 20), 8, 204),  # 20; the smallest that batch normalisation can learn of
+        ((2000, 2000), 200, 604),  # 420: 1.5 · 1.4 · 200
+        ((2000, 2000), 900, 700),
+        ((300, 300), 900, 492),  # an image has no more
+    ],
+)
+def test_the_tile_suits_images_and_objects(
+    extents: tuple[int, int], width: float, tile: int
+) -> None:
+    images = tuple(image(f"{n:02d}", extents) for n in range(30))
+    found = configure(survey(images=images, objects=objects(width)))
+    assert values(found)["training.tile"] == tile
+    network_footprint(found.recipe.network).check(tile)
+
+
+def test_objects_that_the_network_cannot_see_whole_are_said() -> None:
+    assert "wider than 200 pixels" in configure(survey(objects=objects(200))).advice[0]
+    assert "narrower than 3.0 pixels" in configure(survey(objects=objects(3))).advice[0]
+    assert configure(survey(objects=objects(60))).advice == ()
+
+
+def test_more_than_8_bits_go_by_percentiles() -> None:
+    found = configure(survey(bits=12))
+    assert changed(found) == {"intensity.method": "percentile", "augment.brightness": 0.02}
+    # The deviation, 20, is a tenth of the range, 2 to 202; so then is what is added to it.
+    assert found.recipe.augment.brightness == pytest.approx(0.2 * 20 / 200)
+    assert values(configure(survey(bits=0)))["intensity.method"] == "percentile"
+
+
+def test_a_rare_class_is_weighted_and_rare_objects_are_sought() -> None:
+    three = LabelMeaning("classes", (0, 1, 2), shares=(0.7, 0.29, 0.01))
+    assert changed(configure(survey(meaning=three))) == {"loss.class_weight": "balanced"}
+    few = configure(survey(meaning=numbered(0.04)))
+    assert changed(few) == {"training.object_share": 0.5}
+    assert "4.0 %" in few.reasons["training.object_share"]
+    assert changed(configure(survey(meaning=numbered(0.06)))) == {}
+    thin = LabelMeaning("binary", (0, 255), shares=(0.01, 0.99))
+    assert changed(configure(survey(meaning=thin))) == {"loss.class_weight": "balanced"}
+    assert (
+        values(configure(survey(meaning=numbered(0.04)), ["augment.shift=false"]))[
+            "training.object_share"
+        ]
+        == 0.0
+    )
+
+
+def test_walls_have_weight_as_wide_as_they_are() -> None:
+    assert changed(configure(survey(objects=objects(near=0.01)))) == {"loss.border_weight": 0.0}
+    assert changed(configure(survey(objects=objects(near=0.01, pairs=3)))) == {}
+    assert changed(configure(survey(objects=objects(narrow=4.5)))) == {"loss.border_sigma": 3.0}
+    assert changed(configure(survey(objects=objects(narrow=18)))) == {"loss.border_sigma": 5.0}
+
+
+def test_more_images_get_more_steps_unless_the_time_is_given() -> None:
+    def many(count: int) -> Survey:
+        return survey(images=tuple(image(f"{n:04d}") for n in range(count)))
+
+    assert values(configure(many(100)))["training.steps"] == 2500
+    found = values(configure(many(200)))
+    assert found["training.steps"] == 4750  # 12 · 200 · 512² / 260² / 2, to the next 250
+    assert found["training.validate_every"] == 475
+    assert values(configure(many(9000)))["training.steps"] == 10_000
+    assert "training.steps" not in values(configure(many(200), hours=1.0))
+    assert "training.steps" not in values(configure(many(200), ["training.epochs=3"]))
+
+
+def test_a_stack_keeps_a_block_for_validation_and_stacks_whole_stacks() -> None:
+    def stack(name: str, count: int) -> tuple[ImageFacts, ...]:
+        return tuple(image(f"{name}[{n:02d}]", image=f"{name}.tif") for n in range(count))
+
+    def series(*stacks: tuple[ImageFacts, ...]) -> tuple[Series, ...]:
+        return tuple(Series(s[0].image, tuple(i.name for i in s), 0.7) for s in stacks)
+
+    one = stack("a", 30)
+    assert changed(configure(survey(images=one, series=series(one)))) == {"validation.last": 3}
+    parts = [stack(name, 10) for name in ("brain", "liver", "lung")]
+    several = survey(images=sum(parts, ()), series=series(*parts))
+    (held,) = values(configure(several))["validation.names"]
+    assert held in ("brain", "liver", "lung")
+    kept = configure(several, ["validation.fraction=0.3"])
+    assert not [key for key in values(kept) if key.startswith("validation.")]
+
+
+def test_one_image_too_small_to_be_divided_is_said_to_be_validated_on_as_well() -> None:
+    small = dataclasses.replace(image("a"), extents=(100, 90))
+    assert "one image only" in configure(survey(images=(small,))).advice[0]
+    assert configure(survey(images=(image("a"),))).advice == ()
+
+
+def test_what_the_user_gives_stays_and_the_rest_is_chosen_around_it() -> None:
+    seen = survey(bits=16, meaning=numbered(0.01))
+    changes = ["training.tile=320", "training.object_share=0.1", "network.depth=3"]
+    found = configure(seen, [*changes, "network.padding=same"])
+    assert found.recipe.training.object_share == 0.1
+    assert not {"training.tile", "training.object_share"} & values(found).keys()
+    legal = configure(seen, ["network.padding=same"])
+    assert legal.recipe.training.tile == 448  # 444 is none for a padded network
+    with pytest.raises(TileSizeError, match=r"training\.tile = 50 "):
+        configure(seen, ["training.tile=50"])
+
+
+def test_memory_takes_one_tile_at_a_time_and_then_smaller_ones() -> None:
+    assert configure(survey(), fits=lambda recipe, tiles: True) == configure(survey())
+    one = configure(survey(), fits=lambda recipe, tiles: tiles == 1)
+    assert changed(one) == {"training.micro_batch": 1}
+    small = configure(
+        survey(), fits=lambda recipe, tiles: tiles == 1 and recipe.training.tile <= 320
+    )
+    assert changed(small) == {"training.micro_batch": 1, "training.tile": 316}
+    held = configure(survey(), ["training.tile=444"], fits=lambda recipe, tiles: False)
+    assert held.recipe.training.tile == 444
+
+
+def test_volumes_get_a_network_that_fits() -> None:
+    images = tuple(image(f"{n}", (60, 400, 400)) for n in range(4))
+    found = configure(survey(images=images, dimensions=3), ["network.dimensions=3"])
+    assert found.recipe.network.depth == 2
+    assert found.recipe.training.tile == 100
+    network_footprint(found.recipe.network).check(100)
+
+
+def test_of_what_cannot_be_understood_the_recipe_is_default() -> None:
+    found = configure(survey(meaning=None, objects=None), ["training.steps=7"])
+    assert found.recipe == load_recipe("default", ["training.steps=7"])
+    assert found.choices == ()
+
+
+SMALL = [
+    "network.width=2",
+    "network.depth=1",
+    "training.steps=2",
+    "training.validate_every=2",
+    "training.precision=float32",
+]
+
+
+def test_training_without_a_recipe_writes_its_choices_and_is_repeated_by_them(
+    squares: Path, tmp_path: Path, assert_same_run: Callable[..., None], capsys: Any
+) -> None:
+    run = train(squares, tmp_path / "run", SMALL)
+    said = capsys.readouterr().err
+    assert "chosen for these images: training.tile = 72" in said
+    assert "recipe configured" in said
+    recipe = run.recipe()
+    assert recipe.labels.kind == "binary"
+    assert recipe.training.tile == 72  # of which 56 are predicted: all of an image
+    assert recipe.network.width == 2
+    text = run.recipe_file.read_text("utf-8")
+    assert "tile = 72  # predicts 56 pixels an axis" in text
+    again = train(squares, tmp_path / "again", recipe)
+    again.recipe_file.write_text(text, "utf-8")  # which has the reasons too
+    assert_same_run(again, run)
+    train(squares, run.path, resume=True)
+    assert run.recipe_file.read_text("utf-8") == text
+
+
+def test_a_recipe_that_is_given_is_not_touched(
+    squares: Path, tmp_path: Path, tiny: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("septum.training.loop.inspect_data", None)
+    run = train(squares, tmp_path / "run", tiny("training.steps=2"))
+    assert run.recipe() == tiny("training.steps=2")
+    assert "#" not in run.recipe_file.read_text("utf-8")
+
+
+@pytest.mark.slow
+def test_the_stack_of_the_challenge_gets_default_but_for_its_validation(data_folder: Path) -> None:
+    from septum.survey.examination import take_survey
+
+    seen = take_survey(data_folder / "isbi2012-em", load_recipe("default"))
+    assert changed(configure(seen)) == {"validation.last": 3}

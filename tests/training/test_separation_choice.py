@@ -1,0 +1,137 @@
+"""Threshold, seeds and smallest object, chosen by the objects that known maps give."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from septum.annotation.labels import LabelMeaning
+from septum.annotation.pairs import Annotated
+from septum.evaluation.truth import make_truth
+from septum.prediction.instances import label_objects
+from septum.prediction.overlap_tile import Predictor
+from septum.prediction.separation import Separation
+from septum.training import separation_choice
+from septum.training.separation_choice import quality, tune_separation
+
+NUMBERED = LabelMeaning("instances", (0, 1))
+PARTLY = LabelMeaning("instances", (0, 1), unlabelled_ignored=True)
+
+
+def pairs_of_cells() -> np.ndarray:
+    """Six pairs of discs that touch, numbered."""
+    ids = np.zeros((60, 100), np.int32)
+    y, x = np.indices(ids.shape)
+    centres = [
+        (10 + 20 * row, 12 + 34 * column + 14 * side)
+        for row in range(3)
+        for column in range(2)
+        for side in range(2)
+    ]
+    for number, (a, b) in enumerate(centres, start=1):
+        ids[((y - a) ** 2 + (x - b) ** 2 <= 49) & (ids == 0)] = number
+    return ids
+
+
+def as_maps(ids: np.ndarray, specks: int = 0) -> np.ndarray:
+    """The object's probability rises from 0.55 at a cell's edge to 0.9; specks are as sure."""
+    inside = np.zeros(ids.shape)
+    for number in range(1, ids.max() + 1):
+        inside = np.maximum(inside, ndimage.distance_transform_edt(ids == number))
+    object_S = np.where(ids > 0, 0.5 + 0.05 * inside.clip(0, 8), 0.02)
+    for place in range(specks):
+        object_S[2 + 3 * place : 4 + 3 * place, 82:84] = 0.9
+    return np.stack([1 - object_S, object_S]).astype(np.float32)
+
+
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> Predictor:
+    """What it predicts of an image are its channels."""
+    monkeypatch.setattr(
+        separation_choice, "predict_probabilities", lambda _, image: image.astype(np.float32)
+    )
+    predictor = Predictor.__new__(Predictor)
+    object.__setattr__(predictor, "maps", "classes")
+    return predictor
+
+
+def annotated(maps: np.ndarray, ids: np.ndarray, name: str = "a") -> Annotated:
+    return Annotated(name, maps, ids, None, Path(name), Path(name))
+
+
+def test_cells_that_touch_are_divided_and_specks_left_out(known: Predictor) -> None:
+    ids = pairs_of_cells()
+    maps = as_maps(ids, specks=5)
+    best = tune_separation(known, [annotated(maps, ids)], NUMBERED)
+    assert best.seeds is not None
+    assert best.seeds > best.threshold
+    assert 4 < best.minimum <= np.bincount(ids.ravel())[1:].min()
+    segments, _ = label_objects(maps, best)
+    assert segments.max() == ids.max()
+    truth = make_truth(ids, NUMBERED)
+    assert quality([(maps, truth)], best) > 0.95
+    for worse in (
+        Separation(best.threshold),
+        Separation(best.threshold, best.seeds),
+        Separation(0.9),
+    ):
+        assert quality([(maps, truth)], worse) < quality([(maps, truth)], best)
+
+
+def test_a_core_divides_where_the_probability_says_nothing(known: Predictor) -> None:
+    ids = pairs_of_cells()
+    core = as_maps(ids)[1]
+    flat = np.where(ids > 0, 0.9, 0.1)
+    object.__setattr__(known, "maps", "core")
+    best = tune_separation(known, [annotated(np.stack([1 - flat, flat, core]), ids)], NUMBERED)
+    assert best.maps == "core"
+    assert best.seeds is not None
+    segments, _ = label_objects(np.stack([1 - flat, flat, core]).astype(np.float32), best)
+    assert segments.max() == ids.max()
+
+
+def test_nothing_is_changed_where_nothing_is_gained(known: Predictor) -> None:
+    ids = np.zeros((40, 40), np.int32)
+    ids[5:15, 5:15], ids[25:35, 20:30] = 1, 2
+    certain = (ids > 0).astype(float)
+    best = tune_separation(known, [annotated(np.stack([1 - certain, certain]), ids)], NUMBERED)
+    assert best == Separation(0.5, None, 0)
+
+
+def test_what_was_not_drawn_is_no_mistake(known: Predictor) -> None:
+    ids = pairs_of_cells()
+    maps = as_maps(ids)
+    few = np.where(ids % 2 == 1, ids, 0)
+    best = tune_separation(known, [annotated(maps, few)], PARTLY)
+    segments, _ = label_objects(maps, best)
+    assert segments.max() == ids.max()
+    assert quality([(maps, make_truth(few, PARTLY))], best) > 0.95
+    assert quality([(maps, make_truth(few, NUMBERED))], best) < 0.6
+
+
+def test_evenly_spread_images_are_looked_at_up_to_so_many_pixels(
+    known: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    usual = separation_choice.make_truth
+
+    def note(labels: Any, meaning: Any, name: str) -> Any:
+        seen.append(name)
+        return usual(labels, meaning, name)
+
+    monkeypatch.setattr(separation_choice, "make_truth", note)
+    monkeypatch.setattr(separation_choice, "MOST_PIXELS", 3 * 20 * 20)
+    ids = np.zeros((20, 20), np.int32)
+    ids[5:9, 5:9] = 1
+    certain = (ids > 0).astype(float)
+    items = [annotated(np.stack([1 - certain, certain]), ids, str(n)) for n in range(9)]
+    tune_separation(known, items, NUMBERED)
+    assert seen == ["0", "4", "8"]
+    seen.clear()
+    monkeypatch.setattr(separation_choice, "MOST_PIXELS", 1)
+    tune_separation(known, items, NUMBERED)
+    assert seen == ["0"]
