@@ -1,6 +1,8 @@
-"""Batch normalisation over the tiles of all ranks: a run does not depend on their number."""
+"""Batch normalisation over the tiles of all ranks, and the statistics of averaged weights."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import torch
 from jaxtyping import Float
@@ -59,3 +61,38 @@ def share_batch_norm(network: nn.Module, ranks: Ranks) -> None:
         for name, child in module.named_children():
             if isinstance(child, nn.BatchNorm2d | nn.BatchNorm3d):
                 module.register_module(name, BatchNormOverRanks(child, ranks))
+
+
+@torch.no_grad()
+def measure_batch_norm(
+    network: nn.Module, batches: Iterable[Float[Tensor, "n c *s"]], count: int, ranks: Ranks
+) -> None:
+    """Replace the stored statistics of ``network`` by those of ``batches``, in place.
+
+    They become the means, over ``count`` batches of all ``ranks`` together, of what batch
+    normalisation sees of each of them; ``batches`` are this rank's. For weights that were never
+    trained with, as averaged ones are, whose own statistics are those of no network (Izmailov et
+    al. 2018, section 3; Wu and Johnson 2021, section 3).
+    """
+    layers = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d | nn.BatchNorm3d)]
+    if not layers:
+        return
+    network.eval()  # nothing is dropped
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # each batch counts alike
+        layer.train()
+    for batch_NCS in batches:
+        network(batch_NCS)
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
+        layer.eval()
+        if ranks.count > 1:
+            assert layer.running_mean is not None
+            assert layer.running_var is not None
+            assert layer.num_batches_tracked is not None
+            share = layer.num_batches_tracked / count
+            layer.num_batches_tracked.fill_(count)
+            layer.running_mean.copy_(ranks.sum(layer.running_mean * share))
+            layer.running_var.copy_(ranks.sum(layer.running_var * share))

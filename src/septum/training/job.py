@@ -16,7 +16,7 @@ from septum.devices import Ranks, channels_last, choose_dtype, describe_machine
 from septum.errors import RecipeError, RunFolderError
 from septum.memory import peak_memory
 from septum.model import AnyNetwork, Model, build_network, load_model
-from septum.network.batch_norm import share_batch_norm
+from septum.network.batch_norm import measure_batch_norm, share_batch_norm
 from septum.prediction.overlap_tile import prepare
 from septum.recipe import Recipe
 from septum.training.data import Data
@@ -28,6 +28,9 @@ from septum.training.samples import build_sampler
 from septum.training.separation_choice import describe_choices, with_choices
 from septum.training.tracking import format_duration
 from septum.training.validation import Targets, validate
+
+STATISTICS_TILES = 64
+"""Tiles of which the statistics of batch normalisation are taken for averaged weights."""
 
 
 class Job:
@@ -163,8 +166,27 @@ class Job:
         """Whether the steps done so far call for a validation."""
         return self.step % self.validate_every == 0 or self.step == self.steps
 
+    def measure_statistics(self) -> None:
+        """Give averaged weights the statistics of batch normalisation that are their own.
+
+        They are those of the first tiles of the run, always the same, so that they change with the
+        weights alone; of as many as take a small share of the time between two validations.
+        """
+        if self.average is None or self.recipe.network.normalization == "none":
+            return
+        section = self.recipe.training
+        at_once, every = section.micro_batch or section.batch, min(self.validate_every, self.steps)
+        steps = min(math.ceil(STATISTICS_TILES / section.batch), every // 8 + 1)
+        parts = [range(section.batch)[i : i + at_once] for i in range(0, section.batch, at_once)]
+        wanted = [(step, part) for step in range(steps) for part in parts]
+        own = self.ranks.share(len(wanted))
+        drawn = (self.tiles.batch(*wanted[number], self.device)[1] for number in own)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
+            measure_batch_norm(self.average, drawn, len(wanted), self.ranks)
+
     def validate(self) -> dict[str, Any]:
         """Score the validation images, write the record, keep the model if it is the best."""
+        self.measure_statistics()
         predictor = prepare(self.model(), self.device)
         section, head = self.recipe.loss, self.recipe.network.head
         scores = validate(predictor, self.targets, section, self.sampler.weigh, self.ranks, head)

@@ -68,7 +68,8 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
 def update_average(average: nn.Module, network: nn.Module, step: int, decay: float) -> None:
     """Move average ← d · average + (1 − d) · network, d rising to ``decay`` over the first steps.
 
-    Buffers (the statistics of batch normalisation) are running means already and are copied.
+    Buffers, the statistics of batch normalisation, stay: those of the network are of other weights,
+    and `measure_batch_norm` finds the average's own when it is to be used.
     """
     decay = min(decay, (1 + step) / (10 + step))
     torch._foreach_lerp_(
@@ -76,5 +77,3 @@ def update_average(average: nn.Module, network: nn.Module, step: int, decay: flo
         [p.data for p in network.parameters()],
         1 - decay,
     )
-    for mine, theirs in zip(average.buffers(), network.buffers(), strict=True):
-        mine.copy_(theirs)

@@ -36,9 +36,13 @@ def plan_steps(job: Job, hours: float) -> Recipe:
     step_seconds = (time.monotonic() - start) / _TIMED_STEPS
 
     start = time.monotonic()
+    job.measure_statistics()
+    statistics_seconds = time.monotonic() - start
+    start = time.monotonic()
     predictor = prepare(job.model(), job.device)
     validate(predictor, job.targets[:1], job.recipe.loss, job.sampler.weigh)
     validation_seconds = (time.monotonic() - start) * len(job.ranks.share(len(job.targets)))
+    validation_seconds += statistics_seconds
 
     seconds = hours * 3600 * (1 - _FINISH_SHARE)
     section = job.recipe.training
