@@ -224,7 +224,7 @@ def count_tiles(model: Model, predictor: Predictor, extents: Sequence[int]) -> i
     Counted in the model's plain layers: torch does not know the arithmetic of those that are fused.
     """
     network: torch.nn.Module = fold_batch_norm(copy.deepcopy(model.network))
-    if isinstance(predictor.network, StripUNet):
+    if isinstance(predictor.networks[0], StripUNet):
         network = StripUNet(network)
     tiles = tile_grid(extents, predictor.tile, predictor.footprint)
     known = 2 if isinstance(network, StripUNet) else 1
@@ -248,7 +248,7 @@ def read(predictor: Predictor, image_CYX: np.ndarray) -> Iterator[Batch]:
             kept_CYX = torch.from_numpy(room).view(predictor.dtype).view(window_CYX.shape)
             for start in range(0, window_CYX.shape[1], overlap_tile.ROWS):
                 rows = (slice(None), slice(start, start + overlap_tile.ROWS))
-                kept_CYX[rows] = torch.from_numpy(predictor.intensity.apply(window_CYX[rows]))
+                kept_CYX[rows] = torch.from_numpy(predictor.normalize(window_CYX[rows]))
             yield tile, kept_CYX
 
     return overlap_tile._batches(windows(), predictor)

@@ -96,8 +96,8 @@ def tuned_network(model: Model) -> Callable[[Tensor], Tensor]:
     """All of septum's but its tiles: folded, channels last, bfloat16, memory kept."""
     raise_allocator_thresholds(bounded=True)
     predictor = prepare(model, precision="auto", orientations=1)
-    assert isinstance(predictor.network, StripUNet)
-    network = StripUNet(predictor.network.network)
+    assert isinstance(predictor.networks[0], StripUNet)
+    network = StripUNet(predictor.networks[0].network)
 
     def run(window_NCYX: Tensor) -> Tensor:
         window_NCYX = window_NCYX.to(predictor.dtype, memory_format=torch.channels_last)

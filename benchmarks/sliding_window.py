@@ -93,12 +93,12 @@ def measure(predictors: dict[str, Predictor], image_CYX: np.ndarray, rows: int) 
 @torch.inference_mode()
 def patch_by_patch(predictor: Predictor, image_CYX: np.ndarray, rows: int) -> dict[str, float]:
     """Seconds for the whole slice from those for some rows, and how far the dense form is away."""
-    network = predictor.network
+    network = predictor.networks[0]
     assert isinstance(network, SlidingWindow)
     dense_KYX = predict_probabilities(predictor, image_CYX)
     # Mirrored at its borders, as every prediction is.
     width = ((0, 0), *[(predictor.footprint.context,) * 2] * 2)
-    padded = np.pad(predictor.intensity.apply(image_CYX), width, "reflect")
+    padded = np.pad(predictor.normalize(image_CYX), width, "reflect")
     window_NCYX = torch.from_numpy(padded[None]).to(predictor.dtype)
     extent, taken, difference = network.section.patch, 0.0, 0.0
     for row in np.linspace(0, EXTENT - 1, rows).round().astype(int):

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from septum.images.image import Image
     from septum.model import Model, load_model, save_model
     from septum.prediction.overlap_tile import (
+        predict_maps,
         predict_mask,
         predict_probabilities,
         predict_tiles,
@@ -30,6 +31,7 @@ _HOMES = {
     "Recipe": "septum.recipe",
     "load_model": "septum.model",
     "load_recipe": "septum.recipe",
+    "predict_maps": "septum.prediction.overlap_tile",
     "predict_mask": "septum.prediction.overlap_tile",
     "predict_probabilities": "septum.prediction.overlap_tile",
     "predict_tiles": "septum.prediction.overlap_tile",
@@ -46,6 +48,7 @@ __all__ = [
     "Recipe",
     "load_model",
     "load_recipe",
+    "predict_maps",
     "predict_mask",
     "predict_probabilities",
     "predict_tiles",

@@ -17,7 +17,7 @@ from septum.errors import ModelFileError, RecipeError
 from septum.geometry import Footprint
 from septum.images.intensity_range import IntensityRange
 from septum.network.fcn import FCN8s
-from septum.network.heads import CORE_NAME, Maps, check_head, maps_of
+from septum.network.heads import CORE_NAME, UNCERTAINTY_NAME, Maps, check_head, maps_of
 from septum.network.sliding_window import SlidingWindow
 from septum.network.unet import UNet
 from septum.recipe import Network, Recipe, build_recipe
@@ -38,6 +38,14 @@ _NETWORKS: dict[str, type[AnyNetwork]] = {
 
 
 @dataclass(frozen=True, eq=False)
+class Member:
+    """One of the networks of a model that is several, and the grey values that it has learnt."""
+
+    network: AnyNetwork
+    intensity: IntensityRange
+
+
+@dataclass(frozen=True, eq=False)
 class Model:
     """Network and what its numbers mean.
 
@@ -46,7 +54,8 @@ class Model:
     model has probability above this; ``seeds``, ``minimum``: how its objects are told apart unless
     something else is asked for, as of `septum.prediction.separation.Separation`; ``pixel_size``:
     micrometres along (Z)YX of the training images, if known; ``provenance``: where it comes from
-    (versions, data, steps), JSON values.
+    (versions, data, steps), JSON values; ``others``: further networks of the same recipe, of whose
+    predictions and the first's the mean is taken, as `septum.training.folds` makes them.
     """
 
     network: AnyNetwork
@@ -59,6 +68,12 @@ class Model:
     minimum: int = 0
     pixel_size: tuple[float, ...] | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
+    others: tuple[Member, ...] = ()
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """All its networks."""
+        return (Member(self.network, self.intensity), *self.others)
 
     @property
     def classes(self) -> int:
@@ -72,11 +87,12 @@ class Model:
 
     @property
     def map_names(self) -> tuple[str, ...]:
-        """What each of these maps is called."""
-        return (*self.meaning.titles, *([CORE_NAME] if self.maps == "core" else []))
+        """What each of these maps is called; the last is the uncertainty of several networks."""
+        core = [CORE_NAME] if self.maps == "core" else []
+        return (*self.meaning.titles, *core, *([UNCERTAINTY_NAME] if self.others else []))
 
     def replace(self, **changes: Any) -> Model:
-        """A copy with some fields changed; the network is shared."""
+        """A copy with some fields changed; the networks are shared."""
         return dataclasses.replace(self, **changes)
 
 
@@ -104,9 +120,13 @@ def save_model(path: Path, model: Model) -> None:
         "minimum": model.minimum,
         "pixel_size": model.pixel_size,
         "provenance": model.provenance,
+        "others": [member.intensity.to_dict() for member in model.others],
     }
+    tensors = dict(model.network.state_dict())
+    for number, member in enumerate(model.others):
+        tensors |= {f"{_other(number)}{k}": v for k, v in member.network.state_dict().items()}
     with replace_file(path) as temporary:
-        write_tensors(temporary, model.network.state_dict(), {_KEY: json.dumps(header)})
+        write_tensors(temporary, tensors, {_KEY: json.dumps(header)})
 
 
 def model_path(path: Path | str) -> Path:
@@ -146,6 +166,11 @@ def load_model(path: Path | str) -> Model:
     return _assemble(path, metadata[_KEY], tensors)
 
 
+def _other(number: int) -> str:
+    """What the names of tensors of a further network begin with."""
+    return f"others.{number}."
+
+
 def _assemble(path: Path, text: str, tensors: dict[str, torch.Tensor]) -> Model:
     try:
         header = json.loads(text)
@@ -161,11 +186,20 @@ def _assemble(path: Path, text: str, tensors: dict[str, torch.Tensor]) -> Model:
         recipe = build_recipe(header["recipe"])
         meaning = LabelMeaning.from_dict(header["meaning"])
         check_head(recipe.network.head, meaning)
-        network = build_network(recipe.network, header["channels"], meaning.class_count)
-        network.load_state_dict(tensors)
+
+        def take(prefix: str) -> AnyNetwork:
+            network = build_network(recipe.network, header["channels"], meaning.class_count)
+            own = [name for name in tensors if name.startswith(prefix)]
+            network.load_state_dict({name.removeprefix(prefix): tensors.pop(name) for name in own})
+            return network.eval()
+
+        others = [
+            Member(take(_other(number)), IntensityRange.from_dict(grey))
+            for number, grey in enumerate(header.get("others", []))
+        ]
         pixel_size = header["pixel_size"]
         return Model(
-            network=network.eval(),
+            network=take(""),
             recipe=recipe,
             meaning=meaning,
             intensity=IntensityRange.from_dict(header["intensity"]),
@@ -175,6 +209,7 @@ def _assemble(path: Path, text: str, tensors: dict[str, torch.Tensor]) -> Model:
             minimum=header.get("minimum", 0),
             pixel_size=tuple(pixel_size) if pixel_size else None,
             provenance=header["provenance"],
+            others=tuple(others),
         )
     except (RecipeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelFileError(

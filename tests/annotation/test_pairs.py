@@ -335,10 +335,11 @@ def test_a_single_image_is_on_both_sides() -> None:
     for section in (
         Validation(),
         Validation(last=1),
-        Validation(folds=2),
         Validation(names=("a",)),
     ):
         assert split_validation(["a"], section) == ([0], [0])
+    with pytest.raises(AnnotationError, match="folds = 2 for 1 image; leave them out"):
+        split_validation(["a"], Validation(folds=2))
     with pytest.raises(AnnotationError):
         split_validation([], Validation())
 

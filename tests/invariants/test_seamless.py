@@ -261,9 +261,9 @@ class LargestOfBlock(Identity):
 
 def engine(network, tile, dimensions=2, orientations=1, classes=2):
     return Predictor(
-        network=network,
+        networks=(network,),
         footprint=network.footprint,
-        intensity=IntensityRange((0.0,), (1.0,)),
+        intensities=(IntensityRange((0.0,), (1.0,)),),
         classes=classes,
         finish=sigmoid_probabilities if classes == 2 else softmax_probabilities,
         dimensions=dimensions,

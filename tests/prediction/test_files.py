@@ -36,9 +36,9 @@ class Middle(nn.Module):
 
 def predictor(dimensions, channels=1):
     return Predictor(
-        network=Middle(),
+        networks=(Middle(),),
         footprint=Middle.footprint,
-        intensity=IntensityRange((0.0,) * channels, (1.0,) * channels),
+        intensities=(IntensityRange((0.0,) * channels, (1.0,) * channels),),
         classes=2,
         finish=sigmoid_probabilities,
         dimensions=dimensions,

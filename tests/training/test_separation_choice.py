@@ -66,7 +66,7 @@ def annotated(maps: np.ndarray, ids: np.ndarray, name: str = "a") -> Annotated:
 def test_cells_that_touch_are_divided_and_specks_left_out(known: Predictor) -> None:
     ids = pairs_of_cells()
     maps = as_maps(ids, specks=5)
-    best = tune_separation(known, [annotated(maps, ids)], NUMBERED)
+    best = tune_separation([(known, annotated(maps, ids))], NUMBERED)
     assert best.seeds is not None
     assert best.seeds > best.threshold
     assert 4 < best.minimum <= np.bincount(ids.ravel())[1:].min()
@@ -87,7 +87,7 @@ def test_a_core_divides_where_the_probability_says_nothing(known: Predictor) -> 
     core = as_maps(ids)[1]
     flat = np.where(ids > 0, 0.9, 0.1)
     object.__setattr__(known, "maps", "core")
-    best = tune_separation(known, [annotated(np.stack([1 - flat, flat, core]), ids)], NUMBERED)
+    best = tune_separation([(known, annotated(np.stack([1 - flat, flat, core]), ids))], NUMBERED)
     assert best.maps == "core"
     assert best.seeds is not None
     segments, _ = label_objects(np.stack([1 - flat, flat, core]).astype(np.float32), best)
@@ -98,7 +98,7 @@ def test_nothing_is_changed_where_nothing_is_gained(known: Predictor) -> None:
     ids = np.zeros((40, 40), np.int32)
     ids[5:15, 5:15], ids[25:35, 20:30] = 1, 2
     certain = (ids > 0).astype(float)
-    best = tune_separation(known, [annotated(np.stack([1 - certain, certain]), ids)], NUMBERED)
+    best = tune_separation([(known, annotated(np.stack([1 - certain, certain]), ids))], NUMBERED)
     assert best == Separation(0.5, None, 0)
 
 
@@ -106,7 +106,7 @@ def test_what_was_not_drawn_is_no_mistake(known: Predictor) -> None:
     ids = pairs_of_cells()
     maps = as_maps(ids)
     few = np.where(ids % 2 == 1, ids, 0)
-    best = tune_separation(known, [annotated(maps, few)], PARTLY)
+    best = tune_separation([(known, annotated(maps, few))], PARTLY)
     segments, _ = label_objects(maps, best)
     assert segments.max() == ids.max()
     assert quality([(maps, make_truth(few, PARTLY))], best) > 0.95
@@ -129,9 +129,9 @@ def test_evenly_spread_images_are_looked_at_up_to_so_many_pixels(
     ids[5:9, 5:9] = 1
     certain = (ids > 0).astype(float)
     items = [annotated(np.stack([1 - certain, certain]), ids, str(n)) for n in range(9)]
-    tune_separation(known, items, NUMBERED)
+    tune_separation([(known, item) for item in items], NUMBERED)
     assert seen == ["0", "4", "8"]
     seen.clear()
     monkeypatch.setattr(separation_choice, "MOST_PIXELS", 1)
-    tune_separation(known, items, NUMBERED)
+    tune_separation([(known, item) for item in items], NUMBERED)
     assert seen == ["0"]

@@ -30,9 +30,9 @@ def predictions(monkeypatch: pytest.MonkeyPatch) -> Predictor:
 
     monkeypatch.setattr(validation, "predict_probabilities", predict)
     return Predictor(
-        network=torch.nn.Identity(),
+        networks=(torch.nn.Identity(),),
         footprint=unet_footprint(1, "same"),
-        intensity=IntensityRange((0.0,), (1.0,)),
+        intensities=(IntensityRange((0.0,), (1.0,)),),
         classes=2,
         finish=softmax_probabilities,
         dimensions=2,
@@ -92,10 +92,10 @@ def test_a_network_gone_to_nan_is_a_training_error_and_the_image_named(
 
 
 def test_the_threshold_is_the_one_at_which_the_cells_come_apart(predictions: Predictor) -> None:
-    assert 0.86 <= choose_threshold(predictions, [two_cells(0.86)]) < 0.96
-    assert choose_threshold(predictions, [two_cells(0.02)]) == 0.5
+    assert 0.86 <= choose_threshold([predictions] * 22, [two_cells(0.86)]) < 0.96
+    assert choose_threshold([predictions] * 22, [two_cells(0.02)]) == 0.5
     # One threshold for all: the mean decides, and the faint cells of the second are lost above.
-    both = choose_threshold(predictions, [two_cells(0.62), two_cells(0.1, inside=0.68)])
+    both = choose_threshold([predictions] * 22, [two_cells(0.62), two_cells(0.1, inside=0.68)])
     assert both == 0.65
 
 
@@ -109,7 +109,7 @@ def test_at_most_eight_images_evenly_spread_are_asked_for_the_threshold(
         return 0.5, 0.0
 
     monkeypatch.setattr(validation, "best_threshold", best)
-    choose_threshold(predictions, [two_cells(number / 100) for number in range(22)])
+    choose_threshold([predictions] * 22, [two_cells(number / 100) for number in range(22)])
     walls = [round(float(probability_S[10, 10]) * 100) for probability_S in seen]
     assert walls == [0, 3, 6, 9, 12, 15, 18, 21]
 
@@ -129,6 +129,6 @@ def test_a_threshold_that_shrinks_the_objects_is_not_taken(
     classes = (instances > 0).astype(np.uint8)
     unused = Predictor.__new__(Predictor)  # what it would predict is given above
     target = AnnotatedTarget("a", np.zeros((1, 20, 43)), classes, instances)
-    assert choose_threshold(unused, [target]) < 0.91
+    assert choose_threshold([unused] * 22, [target]) < 0.91
     monkeypatch.setattr(validation, "KEPT_IOU", 0.0)
-    assert choose_threshold(unused, [target]) > 0.92
+    assert choose_threshold([unused] * 22, [target]) > 0.92

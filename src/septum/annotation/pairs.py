@@ -49,16 +49,17 @@ def split_validation(names: Sequence[str], section: Validation) -> tuple[list[in
         key = "validation.names"
         chosen = {index for name in section.names for index in find_names(name, names, key)}
         setting = f"{key} = {list(section.names)}"
-    elif count == 1:
+    elif count == 1 and not section.folds:
         return [0], [0]
     elif section.last:
         chosen = set(range(max(0, count - section.last), count))
         setting = f"validation.last = {section.last}"
     elif section.folds:
         if section.folds > count:
-            raise AnnotationError(
-                f"validation.folds = {section.folds} for {count} images; use at most {count}"
-            )
+            few = f"{count} images; use at most {count}"
+            if count == 1:
+                few = "1 image; leave them out, and a part of it validates"
+            raise AnnotationError(f"validation.folds = {section.folds} for {few}")
         chosen = set(_by_hash(names)[section.fold :: section.folds])
         setting = f"validation.folds = {section.folds}"
     else:

@@ -11,6 +11,7 @@ import typer
 
 from septum import __version__
 from septum.cli.inspection import inspect
+from septum.cli.training import Device, train
 from septum.errors import Interrupted
 from septum.terminal import (
     check_folders,
@@ -31,9 +32,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Out = Annotated[Path, typer.Option("--out", help="Folder to write.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-
 
 @app.callback(invoke_without_command=True)
 def _root(
@@ -47,35 +45,8 @@ def _root(
         raise typer.Exit
 
 
-@app.command()
-def train(
-    data: Annotated[Path, typer.Argument(help="Annotated images: see README, Your data.")],
-    out: Out,
-    recipe: Annotated[
-        str | None,
-        typer.Option(help="Name of a recipe, or a .toml file. Without: one that suits the images."),
-    ] = None,
-    changes: Annotated[
-        list[str] | None, typer.Option("--set", help="section.key=value; may be repeated.")
-    ] = None,
-    hours: Annotated[
-        float | None, typer.Option(min=0.001, help="Plan the steps to end in about this time.")
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in --out, if any.")
-    ] = False,
-    device: Device = "auto",
-) -> None:
-    """Train a model on annotated images; everything goes into the folder --out."""
-    from septum.recipe import load_recipe
-
-    chosen = load_recipe(recipe, changes or ()) if recipe is not None else changes
-    from septum.report.page import write_report
-    from septum.training.loop import train
-
-    run = train(data, out, chosen, resume=resume, hours=hours, device=device)
-    if run.writes:
-        print(f"report: {write_report(run, data)}")
+app.command()(inspect)
+app.command()(train)
 
 
 @app.command()
@@ -275,7 +246,8 @@ def report(
     from septum.report.page import write_report
     from septum.training.run_folder import RunFolder
 
-    print(f"report: {write_report(RunFolder(run), data)}")
+    for folder in RunFolder(run).folds() or [RunFolder(run)]:
+        print(f"report: {write_report(folder, data)}")
 
 
 @app.command()
@@ -290,9 +262,6 @@ def demo(
 
     for line in run_demo(out, minutes):
         print(line, flush=True)
-
-
-app.command()(inspect)
 
 
 def main() -> NoReturn:

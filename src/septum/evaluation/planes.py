@@ -17,7 +17,7 @@ from septum.evaluation.large import is_large
 from septum.evaluation.pixels import Numbers
 from septum.evaluation.predictions import Prediction, is_whole
 from septum.images.stored import Box, StoredImage, StoredStack, load_image, open_image
-from septum.network.heads import CORE_NAME
+from septum.network.heads import count_classes
 
 Dimensions = Literal[2, 3]
 
@@ -172,8 +172,7 @@ def _read_probability(
     if stack is None:
         return None
     array, names = stack.read(box), stack.image.channel_names
-    if names is not None and names[-1] == CORE_NAME:
-        array = array[:-1]
+    array = array[: count_classes(names, len(array))]
     if array.dtype == np.uint8:
         if box is None and array.max(initial=0) == 1:
             remarks.append(

@@ -21,7 +21,7 @@ from septum.evaluation.large import read_blocks
 from septum.images.files import SUFFIXES, image_files, natural_key
 from septum.images.stored import open_image
 from septum.images.zarr_store import PROGRESS, is_finished, is_zarr
-from septum.network.heads import CORE_NAME
+from septum.network.heads import count_classes
 
 Kind = Literal["mask", "probability", "instances"]
 
@@ -129,10 +129,9 @@ def are_of_overlapping(predictions: Sequence[Prediction]) -> bool:
 
 
 def _classes_of(probability: Path) -> int:
-    """How many classes have a probability; the core of objects is none."""
+    """How many classes have a probability; core of objects and uncertainty are none."""
     image = open_image(probability)
-    core = image.channel_names is not None and image.channel_names[-1] == CORE_NAME
-    return image.channels - core
+    return count_classes(image.channel_names, image.channels)
 
 
 def is_plain(file: Path) -> bool:

@@ -28,8 +28,20 @@ the core of objects, from 0 to 1: what they are told apart by where they touch.
 
 CORE_NAME = "core of objects"
 """Of the map that is no class, in the files of a prediction."""
+UNCERTAINTY_NAME = "uncertainty"
+"""Of another, the last: how far the networks of a model that is several disagree."""
 OF_OBJECTS = ("border", "distance")
 """Heads that learn of numbered objects more than where they are."""
+
+
+def count_classes(names: tuple[str, ...] | None, count: int) -> int:
+    """How many of ``count`` maps in a file are of classes; the last may say that they are not."""
+    told = list(names or ())
+    for name in (UNCERTAINTY_NAME, CORE_NAME):
+        if told and told[-1] == name:
+            told.pop()
+            count -= 1
+    return count
 
 
 def output_channels(head: HeadKind, classes: int) -> int:

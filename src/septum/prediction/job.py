@@ -129,9 +129,10 @@ def _identity(
 ) -> dict[str, Any]:
     """What must be the same for tiles to fit each other."""
     digest = hashlib.sha256()
-    for name, value in predictor.network.state_dict().items():
-        digest.update(name.removeprefix("network.").encode())  # as on a GPU
-        digest.update(value.cpu().float().contiguous().numpy().tobytes())
+    for network in predictor.networks:
+        for name, value in network.state_dict().items():
+            digest.update(name.removeprefix("network.").encode())  # as on a GPU
+            digest.update(value.cpu().float().contiguous().numpy().tobytes())
     state = image.source.stat() if image.source is not None else None
     where = str(image.source and image.source.resolve())
     return {

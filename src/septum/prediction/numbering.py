@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from septum.images.stored import StoredImage
+from septum.network.heads import count_classes
 from septum.prediction.instances import label_objects_by_block
 from septum.prediction.objects import ObjectTable, measure_objects, write_objects
 from septum.prediction.results import Results
@@ -33,7 +34,7 @@ def number_objects(
         axes = zip(image.axes, stack.index, strict=True)
         place = {axis: number for axis, number in axes if isinstance(number, int)}
         whole = results.part("instances", place)
-        probability = results.part("probability", place)
+        probability = _Maps(results.part("probability", place), results.map_count)
         size = None if image.pixel_size is None else image.pixel_size[-dimensions:]
         block = [min(side, extent) for extent in stack.extents]
         several = separation.maps == "overlapping"
@@ -56,9 +57,22 @@ def number_objects(
 def _given_names(results: Results) -> tuple[str, ...]:
     """Of the classes, unless they are called by their numbers alone."""
     names = results.headers["probability"].channel_names or ()
-    classes = names[:2] if results.maps == "core" else names
+    classes = names[: count_classes(names, len(names))]
     numbered = all(name == f"class {number}" for number, name in enumerate(classes))
     return () if numbered else classes
+
+
+class _Maps:
+    """Of what is stored (M, *S) the first maps, without the uncertainty."""
+
+    def __init__(self, stored: Any, count: int) -> None:
+        self._stored = stored
+        self.shape: tuple[int, ...] = (count, *stored.shape[1:])
+        self.dtype: np.dtype[Any] = stored.dtype
+
+    def __getitem__(self, index: tuple[slice, ...]) -> Any:
+        start, stop, _ = index[0].indices(self.shape[0])
+        return self._stored[(slice(start, stop), *index[1:])]
 
 
 class _OneOf:

@@ -73,7 +73,7 @@ def begin(
             if is_lost(tolerated):
                 raise
     if options.keep_going and image is stored:
-        image = tolerate(image, predictor.intensity.offset)
+        image = tolerate(image, predictor.intensities[0].offset)
     threshold = model.threshold if options.threshold is None else options.threshold
     make_folder(output)
     separation, changed = choose_separation(options, model), None
@@ -81,7 +81,7 @@ def begin(
         changed = bring_to(image, model.pixel_size, predictor.dimensions)
     looked_at = changed or image
     with suppress(ImageFileError):  # its tile will say where
-        doubts.append(find_doubt(middle(looked_at, predictor.dimensions), predictor.intensity))
+        doubts.append(find_doubt(middle(looked_at, predictor.dimensions), predictor.intensities[0]))
     doubts.append(doubt_pixel_size(looked_at.pixel_size, model.pixel_size))
     if changed is not None:
         store = output.hidden("rescaled")

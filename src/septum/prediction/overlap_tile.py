@@ -31,6 +31,7 @@ from septum.prediction.predictor import Predictor, prepare
 __all__ = [
     "Predictor",
     "check_image",
+    "predict_maps",
     "predict_mask",
     "predict_probabilities",
     "predict_tiles",
@@ -64,7 +65,8 @@ def predict_tiles(
     check_image(predictor, pixels)
     tiles = list(tile_grid(pixels.extents, predictor.tile, predictor.footprint))
     found = predict_windows(predictor, ((pixels, tile) for tile in tiles))
-    yield from zip(tiles, found, strict=True)
+    for tile, map_KT in zip(tiles, found, strict=True):
+        yield tile, map_KT[: predictor.map_count]
 
 
 def check_image(predictor: Predictor, image: Pixels) -> None:
@@ -75,10 +77,9 @@ def check_image(predictor: Predictor, image: Pixels) -> None:
         raise InputError(
             f"image has shape {shape}; this {predictor.dimensions}D model takes ({axes})"
         )
-    if image.channels != len(predictor.intensity.offset):
+    if image.channels != predictor.channels:
         raise InputError(
-            f"image has {image.channels} channels; this model was trained on "
-            f"{len(predictor.intensity.offset)}"
+            f"image has {image.channels} channels; this model was trained on {predictor.channels}"
         )
 
 
@@ -87,6 +88,7 @@ def predict_windows(
 ) -> Iterator[Float32[np.ndarray, "k *t"]]:
     """Class probabilities of each tile asked for, (K, *extents of ``tile.write``), in order.
 
+    Of a model that is several networks their uncertainty follows, as the last map.
     While the network computes, a thread reads the next window. A GPU takes several small windows
     of equal extents at once, and begins the next before what it has computed is fetched.
     """
@@ -99,11 +101,12 @@ def predict_windows(
             spans = zip("ZYX"[-len(tile.read) :], tile.read, image.extents, strict=True)
             where = ", ".join(f"{a} {max(lo, 0)}–{min(hi, n)}" for a, (lo, hi), n in spans)
             raise ImageFileError(f"{error}; within {where} (--keep-going goes on)") from error
-        room = array_off_heap((window_CS.size * predictor.dtype.itemsize,), np.dtype(np.uint8))
-        kept_CS = torch.from_numpy(room).view(predictor.dtype).view(window_CS.shape)
+        wanted = (len(predictor.networks) * len(window_CS), *window_CS.shape[1:])
+        room = array_off_heap((math.prod(wanted) * predictor.dtype.itemsize,), np.dtype(np.uint8))
+        kept_CS = torch.from_numpy(room).view(predictor.dtype).view(wanted)
         for start in range(0, window_CS.shape[1], ROWS):  # what is made on the way stays small
             rows = slice(start, start + ROWS)
-            kept_CS[:, rows] = torch.from_numpy(predictor.intensity.apply(window_CS[:, rows]))
+            kept_CS[:, rows] = torch.from_numpy(predictor.normalize(window_CS[:, rows]))
         return tile, kept_CS
 
     cuda = predictor.device.type == "cuda"
@@ -197,10 +200,23 @@ def predict_probabilities(
     Of classes that exclude each other they are probabilities, which sum to 1; what else they may
     be is in `septum.network.heads.Maps`.
     """
-    probability_KS = np.empty((predictor.map_count, *image_CS.shape[1:]), np.float32)
-    for tile, part in predict_tiles(predictor, image_CS):
-        probability_KS[(slice(None), *tile.write_slices)] = part
-    return probability_KS
+    return predict_maps(predictor, image_CS)[: predictor.map_count]
+
+
+def predict_maps(predictor: Predictor, image_CS: np.ndarray) -> Float32[np.ndarray, "m *s"]:
+    """The same, and last, where the model is several networks, their uncertainty, in [0, 0.5].
+
+    It is the standard deviation over the networks of a class's probability, of the class where that
+    is largest. Where it is large one more annotated image would tell them most.
+    """
+    check_image(predictor, ArrayPixels(image_CS))
+    extents = image_CS.shape[1:]
+    map_MS = np.empty((len(predictor.names), *extents), np.float32)
+    tiles = list(tile_grid(extents, predictor.tile, predictor.footprint))
+    asked = ((ArrayPixels(image_CS), tile) for tile in tiles)
+    for tile, part_MT in zip(tiles, predict_windows(predictor, asked), strict=True):
+        map_MS[(slice(None), *tile.write_slices)] = part_MT
+    return map_MS
 
 
 def predict_mask(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float, Float32
 
@@ -15,7 +16,7 @@ from septum.devices import Precision, channels_last, choose_dtype
 from septum.geometry import Footprint, Span
 from septum.images.intensity_range import IntensityRange
 from septum.memory import available_memory
-from septum.model import Model
+from septum.model import AnyNetwork, Model
 from septum.network.fused import fuse_relu, order_sums
 from septum.network.heads import Maps, finisher
 from septum.network.strips import StripUNet
@@ -28,11 +29,14 @@ MOST_VALUES = 2**31 - 1
 
 @dataclass(frozen=True, eq=False)
 class Predictor:
-    """A network made ready for prediction. ``tile``: largest input extent of a tile, pixels."""
+    """The networks of a model, mostly one, made ready for prediction, each with its grey values.
 
-    network: torch.nn.Module
+    ``tile``: largest input extent of a tile, pixels.
+    """
+
+    networks: tuple[torch.nn.Module, ...]
     footprint: Footprint
-    intensity: IntensityRange
+    intensities: tuple[IntensityRange, ...]
     classes: int
     finish: Callable[[torch.Tensor], torch.Tensor]
     """From scores (N, K, S) to maps (N, M, S), probabilities of the classes and what else there
@@ -44,38 +48,76 @@ class Predictor:
     dtype: torch.dtype
     maps: Maps = "classes"
     names: tuple[str, ...] = ("class 0", "class 1")
-    """Of the maps."""
+    """Of the maps, and of the uncertainty."""
 
     @property
     def map_count(self) -> int:
-        """Maps of a prediction, background included."""
+        """Maps of a prediction, background included, uncertainty not."""
         return self.classes + (self.maps == "core")
+
+    @property
+    def channels(self) -> int:
+        """Of the images."""
+        return len(self.intensities[0].offset)
+
+    def normalize(self, window_CS: np.ndarray) -> Float32[np.ndarray, "_ *s"]:
+        """Grey values as the networks want them, for one after the other along the channels."""
+        parts = [intensity.apply(window_CS) for intensity in self.intensities]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     @torch.inference_mode()
     def probabilities(
         self, window_NCS: Float[torch.Tensor, "n c *s"], keep: Sequence[Span]
     ) -> Float32[torch.Tensor, "n k *t"]:
-        """Class probabilities of windows of normalised grey values; the mean over orientations.
+        """Class probabilities of windows of grey values that ``normalize`` gave.
 
-        Of the output's spatial axes only the spans ``keep`` are given, and on a processor computed.
+        The mean over orientations and networks; of several networks the last map is their
+        uncertainty: the standard deviation of what they say, of the class where it is largest. Of
+        the output's spatial axes only the spans ``keep`` are given, and on a processor computed.
         """
-        extents = [self.footprint.output_extent(extent) for extent in window_NCS.shape[2:]]
         window_NCS = window_NCS.to(self.device, self.dtype, non_blocking=True)
-        mean_NKS = self._run(window_NCS, keep)
+        found = []
+        for number, network in enumerate(self.networks):
+            part_NCS = window_NCS.narrow(1, number * self.channels, self.channels)
+            found.append(self._oriented(network, part_NCS, keep))
+        if len(found) == 1:
+            return found[0]
+        # Sum by sum: a reduction over an axis may depend on where in a tile a pixel lies.
+        mean_NKS = found[0].clone()
+        for map_NKS in found[1:]:
+            mean_NKS += map_NKS
+        mean_NKS /= len(found)
+        square_NKS = torch.zeros_like(mean_NKS)
+        for map_NKS in found:
+            square_NKS += (map_NKS - mean_NKS).square_()
+        deviation_N1S = (square_NKS / len(found)).amax(1, keepdim=True).sqrt_()
+        return torch.cat([mean_NKS, deviation_N1S], dim=1)
+
+    def _oriented(
+        self,
+        network: torch.nn.Module,
+        window_NCS: Float[torch.Tensor, "n c *s"],
+        keep: Sequence[Span],
+    ) -> Float32[torch.Tensor, "n k *t"]:
+        extents = [self.footprint.output_extent(extent) for extent in window_NCS.shape[2:]]
+        mean_NKS = self._run(network, window_NCS, keep)
         for way in range(1, self.orientations):
             turned = _orient_spans(keep, extents, way)
-            mean_NKS += _undo(self._run(_orient(window_NCS, way), turned), way)
+            mean_NKS += _undo(self._run(network, _orient(window_NCS, way), turned), way)
         return mean_NKS / self.orientations if self.orientations > 1 else mean_NKS
 
     def _run(
-        self, window_NCS: Float[torch.Tensor, "n c *s"], keep: Sequence[Span]
+        self,
+        network: torch.nn.Module,
+        window_NCS: Float[torch.Tensor, "n c *s"],
+        keep: Sequence[Span],
     ) -> Float32[torch.Tensor, "n k *t"]:
         window_NCS = window_NCS.contiguous(memory_format=channels_last(self.dimensions))
-        if isinstance(self.network, StripUNet):
-            probability_NKS: torch.Tensor = self.network(window_NCS, keep)
+        if isinstance(network, StripUNet):
+            probability_NKS: torch.Tensor = network(window_NCS, keep)
             return probability_NKS
         kept = (slice(None), slice(None), *(slice(*span) for span in keep))
-        return self.finish(self.network(window_NCS)[kept].float())
+        return self.finish(network(window_NCS)[kept].float())
 
 
 def prepare(
@@ -86,7 +128,7 @@ def prepare(
     orientations: Literal[1, 8] | None = None,
     memory: int | None = None,
 ) -> Predictor:
-    """Copy a model's network, fold its batch normalisation and put it into its fastest form.
+    """Copy a model's networks, fold their batch normalisation, put them into their fastest form.
 
     What is None comes from the model's recipe. ``memory``: bytes that the network may take for a
     tile, where the recipe leaves the tile open; None: what suits the device. Raises TileSizeError
@@ -95,30 +137,18 @@ def prepare(
     recipe = model.recipe
     device = torch.device(device)
     dtype = choose_dtype(precision or recipe.training.precision, device)
-    network = copy.deepcopy(model.network).eval()
-    if isinstance(network, UNet):
-        fold_batch_norm(network)
-    network.requires_grad_(False)
-    footprint = network.footprint
+    footprint, widest = model.network.footprint, model.network.widest
     extent = recipe.prediction.tile if tile is None and memory is None else tile
     if extent:
         footprint.check_tile(extent, "prediction.tile" if tile is None else "tile")
     else:
         budget = tile_budget(device) if memory is None else memory
-        extent = default_tile(network.widest, network.dimensions, footprint, dtype, budget)
-    network.to(device=device, dtype=dtype, memory_format=channels_last(network.dimensions))  # type: ignore[call-overload]
-    network.score.float()
+        extent = default_tile(widest, recipe.network.dimensions, footprint, dtype, budget)
     finish = finisher(recipe.network.head)
-    fastest: torch.nn.Module = network
-    if device.type == "cpu":
-        order_sums(network)
-        if isinstance(network, UNet):
-            # A processor's cache is small, its memory is shared; a GPU wants large pieces of work.
-            fastest = StripUNet(fuse_relu(network), finish=finish)
     return Predictor(
-        network=fastest,
+        networks=tuple(_fastest(member.network, device, dtype, finish) for member in model.members),
         footprint=footprint,
-        intensity=model.intensity,
+        intensities=tuple(member.intensity for member in model.members),
         classes=model.classes,
         finish=finish,
         dimensions=recipe.network.dimensions,
@@ -129,6 +159,26 @@ def prepare(
         maps=model.maps,
         names=model.map_names,
     )
+
+
+def _fastest(
+    trained: AnyNetwork,
+    device: torch.device,
+    dtype: torch.dtype,
+    finish: Callable[[torch.Tensor], torch.Tensor],
+) -> torch.nn.Module:
+    network = copy.deepcopy(trained).eval()
+    if isinstance(network, UNet):
+        fold_batch_norm(network)
+    network.requires_grad_(False)
+    network.to(device=device, dtype=dtype, memory_format=channels_last(network.dimensions))  # type: ignore[call-overload]
+    network.score.float()
+    if device.type == "cpu":
+        order_sums(network)
+        if isinstance(network, UNet):
+            # A processor's cache is small, its memory is shared; a GPU wants large pieces of work.
+            return StripUNet(fuse_relu(network), finish=finish)
+    return network
 
 
 def tile_budget(device: torch.device) -> int:

@@ -27,7 +27,7 @@ from septum.images.zarr_writer import (
     is_whole_chunks,
     saving,
 )
-from septum.network.heads import Maps
+from septum.network.heads import UNCERTAINTY_NAME, Maps, count_classes
 from septum.prediction.overlap_tile import predict_mask
 
 ProbabilityType = Literal["uint8", "float16", "float32"]
@@ -51,6 +51,12 @@ class Results:
     run: str = ""
     maps: Maps = "classes"
 
+    @property
+    def map_count(self) -> int:
+        """Of what is stored as probabilities, all but the uncertainty."""
+        names = self.headers["probability"].channel_names or ()
+        return len(names) - (names[-1] == UNCERTAINTY_NAME)
+
     def write(
         self, place: Place, tile: Tile, probability_KT: Float[np.ndarray, "k *t"], threshold: float
     ) -> int:
@@ -72,9 +78,10 @@ class Results:
         self, place: Place, spatial: tuple[slice, ...], probability_KT: np.ndarray, threshold: float
     ) -> None:
         stored_KT = _rounded(probability_KT, self.arrays["probability"].dtype)
-        mask_T = predict_mask(_probabilities(stored_KT), threshold, self.maps)
+        map_KT = stored_KT[: self.map_count]
+        mask_T = predict_mask(_probabilities(map_KT), threshold, self.maps)
         if self.maps == "overlapping":
-            mask_T = masks_of(mask_T, len(stored_KT))
+            mask_T = masks_of(mask_T, len(map_KT))
         for name, values in (("probability", stored_KT), ("mask", mask_T)):
             array, header = self.arrays[name], self.headers[name]
             region = region_of(header.axes, place, spatial, header.channels)
@@ -129,7 +136,8 @@ def result_headers(
 
     told, of_classes = plain, None
     if overlapping:
-        told, of_classes = [*plain[:first], ("C", len(names) - 1), *plain[first:]], names[1:]
+        of_classes = names[1 : count_classes(names, len(names))]
+        told = [*plain[:first], ("C", len(of_classes)), *plain[first:]]
     headers = {"probability": header(channels, probability, names)}
     headers["mask"] = header(told, "uint8", of_classes)
     if instances:

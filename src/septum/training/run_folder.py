@@ -58,11 +58,20 @@ class RunFolder:
         return self.path / "resume" / "state.safetensors"
 
     def holds_a_run(self) -> bool:
-        """Whether a run has begun here."""
-        return self.recipe_file.exists() or self.best.exists() or self.history_file.exists()
+        """Whether a run, or folds of one, has begun here."""
+        files = (self.recipe_file, self.best, self.history_file)
+        return any(file.exists() for file in files) or bool(self.folds())
+
+    def folds(self) -> list[RunFolder]:
+        """The runs of the folds that this folder holds, if it does."""
+        paths = (path.parent for path in self.path.glob("fold-*/recipe.toml"))
+        return [RunFolder(p) for p in sorted(paths, key=lambda p: (len(p.name), p.name))]
 
     def recipe(self) -> Recipe:
         """The recipe that the run was started with; raises RunFolderError."""
+        if folds := self.folds():
+            count = folds[0].recipe().validation.folds
+            raise RunFolderError(f"{self.path}: holds the folds of a run; add --folds {count}")
         try:
             return load_recipe(str(self.recipe_file))
         except RecipeError as error:

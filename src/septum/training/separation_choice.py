@@ -37,17 +37,32 @@ MOST_PIXELS = 2**22
 """Of so many pixels of validation images, evenly spread over them, objects are compared."""
 
 
+Asked = Sequence[tuple[Predictor, Item]]
+"""Annotated images, each with the model that is to predict it."""
+
+
 def with_choices(model: Model, recipe: Recipe, data: Data, device: torch.device) -> Model:
     """With the threshold, and how objects are told apart, that the recipe asks for."""
-    wish, meaning = recipe.training.threshold, data.meaning
-    if wish == "half" or model.classes != 2 or model.maps == "overlapping":
-        return model
     predictor = prepare(model, device)
-    if wish == "objects" or (wish == "auto" and meaning.kind == "instances"):
-        best = tune_separation(predictor, data.validation, meaning)
+    of_objects = _tells_objects(recipe, data.meaning)
+    items = data.validation if of_objects else data.examined or data.training
+    return choose_objects(model, recipe, [(predictor, item) for item in items], data.meaning)
+
+
+def choose_objects(model: Model, recipe: Recipe, asked: Asked, meaning: LabelMeaning) -> Model:
+    """``model`` with what the recipe wants to be chosen, as suits the images in ``asked`` best."""
+    if recipe.training.threshold == "half" or model.classes != 2 or model.maps == "overlapping":
+        return model
+    if _tells_objects(recipe, meaning):
+        best = tune_separation(asked, meaning)
         return model.replace(threshold=best.threshold, seeds=best.seeds, minimum=best.minimum)
-    targets = Targets(data.examined or data.training, meaning)
-    return model.replace(threshold=choose_threshold(predictor, targets))
+    predictors, items = zip(*asked, strict=True)
+    return model.replace(threshold=choose_threshold(predictors, Targets(items, meaning)))
+
+
+def _tells_objects(recipe: Recipe, meaning: LabelMeaning) -> bool:
+    wish = recipe.training.threshold
+    return wish == "objects" or (wish == "auto" and meaning.kind == "instances")
 
 
 def describe_choices(model: Model) -> str:
@@ -57,23 +72,22 @@ def describe_choices(model: Model) -> str:
     return f"threshold {model.threshold:g}{seeds}{minimum}"
 
 
-def tune_separation(
-    predictor: Predictor, items: Sequence[Item], meaning: LabelMeaning
-) -> Separation:
-    """The choice with the best objects in ``items``, evenly spread images of at most MOST_PIXELS.
+def tune_separation(asked: Asked, meaning: LabelMeaning) -> Separation:
+    """The choice with the best objects in images spread over ``asked``, of MOST_PIXELS at most.
 
     The best have the largest mean of the average precisions at IoU 0.5, 0.55 … 0.9, over all
     objects; where not every object was drawn, the largest SEG. Threshold and seeds are chosen
     first, among all pairs of THRESHOLDS and SEEDS (or CORES), then the smallest object.
     """
     pairs = []
-    for item in _spread(items):
+    for predictor, item in _spread(asked):
         annotated = in_memory(item)
         truth = make_truth(annotated.labels_S, meaning, annotated.name)
         pairs.append((predict_probabilities(predictor, annotated.image_CS), truth))
-    core = predictor.maps == "core"
+    maps = asked[0][0].maps
+    core = maps == "core"
     choices = [
-        Separation(threshold, seeds, maps=predictor.maps)
+        Separation(threshold, seeds, maps=maps)
         for threshold, seeds in itertools.product(THRESHOLDS, CORES if core else SEEDS)
         if core or seeds is None or seeds > threshold
     ]
@@ -82,8 +96,7 @@ def tune_separation(
     areas = np.concatenate([np.unique(ids, return_counts=True)[1] for ids in drawn])
     small = float(np.percentile(areas, SMALL)) if len(areas) else 0.0
     refined = [
-        Separation(best.threshold, best.seeds, int(share * small), maps=predictor.maps)
-        for share in MINIMUMS
+        Separation(best.threshold, best.seeds, int(share * small), maps=maps) for share in MINIMUMS
     ]
     return max(refined, key=lambda choice: quality(pairs, choice))
 
@@ -107,11 +120,11 @@ def _count(map_MS: np.ndarray, truth: Truth, separation: Separation) -> ObjectCo
     return count_objects(table, truth.partial)
 
 
-def _spread(items: Sequence[Item]) -> list[Item]:
+def _spread(asked: Asked) -> Asked:
     """As many images, evenly spread, as MOST_PIXELS has room for; at least one."""
-    count = len(items)
+    count = len(asked)
     while True:
-        chosen = [items[round(place)] for place in np.linspace(0, len(items) - 1, count)]
-        if count == 1 or sum(math.prod(item.extents) for item in chosen) <= MOST_PIXELS:
+        chosen = [asked[round(place)] for place in np.linspace(0, len(asked) - 1, count)]
+        if count == 1 or sum(math.prod(item.extents) for _, item in chosen) <= MOST_PIXELS:
             return chosen
         count -= 1

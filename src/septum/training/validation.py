@@ -138,17 +138,21 @@ def _share(classes_S: np.ndarray, valid_S: np.ndarray) -> float:
     return float(((classes_S > 0) & valid_S).sum() / max(int(valid_S.sum()), 1))
 
 
-def choose_threshold(predictor: Predictor, targets: Sequence[AnnotatedTarget]) -> float:
+def choose_threshold(predictors: Sequence[Predictor], targets: Sequence[AnnotatedTarget]) -> float:
     """The threshold with the smallest mean Rand error over at most THRESHOLD_IMAGES images.
 
     Only thresholds whose mean IoU is at least KEPT_IOU of the best one count: a mask that
-    separates everything because it has shrunk to specks is none. The images are evenly spread
-    over ``targets``, which should be training images: a threshold chosen on validation images
-    would flatter the scores there.
+    separates everything because it has shrunk to specks is none. The images are evenly spread over
+    ``targets``, each predicted by its own of ``predictors``. They should be training images: a
+    threshold chosen on validation images would flatter the scores there.
     """
     count = min(THRESHOLD_IMAGES, len(targets))
-    chosen = [targets[round(i)] for i in np.linspace(0, len(targets) - 1, count)]
-    probabilities = [predict_probabilities(predictor, target.image_CS)[1] for target in chosen]
+    places = [round(i) for i in np.linspace(0, len(targets) - 1, count)]
+    chosen = [targets[place] for place in places]
+    probabilities = [
+        predict_probabilities(predictors[place], target.image_CS)[1]
+        for place, target in zip(places, chosen, strict=True)
+    ]
     valids = [target.classes_S != IGNORE for target in chosen]
     ious = [
         np.mean(
