@@ -14,6 +14,7 @@ import tifffile
 
 import tutorial
 from septum.images.files import read_image
+from septum.images.stored import open_image
 from septum.model import load_model
 
 GOLD = (17, 20, 35, 41, 51, 59, 74, 106)
@@ -32,16 +33,21 @@ def lay_out_cells(data: Path, here: Path, whole: bool) -> None:
                 (folder / file.name).symlink_to(file)
 
 
+def extents(file: Path) -> tuple[int, ...]:
+    return open_image(file).shape[-2:]
+
+
 def lay_out_nuclei(data: Path, here: Path, whole: bool) -> None:
     from heads import hash_of  # of benchmarks/: which images are scored
 
     files = sorted((data / "dsb2018" / "fluorescence" / "images").glob("*.png"))
-    small = [file for file in files if PIL.Image.open(file).size == (256, 256)]
-    for side in ("train", "test"):
-        chosen = [
-            f for f in (files if whole else small) if (hash_of(f.stem) < 0.1) == (side == "test")
-        ]
-        for file in chosen if whole else chosen[:8] if side == "train" else chosen[:3]:
+    for side, few in (("train", 7), ("test", 3)):
+        chosen = [file for file in files if (hash_of(file.stem) < 0.1) == (side == "test")]
+        if not whole:
+            small = [file for file in chosen if extents(file) == (256, 256)]
+            other = [file for file in chosen if extents(file) == (360, 360)]
+            chosen = small[:few] + other[:1]
+        for file in chosen:
             for part, kind in (("images", "images"), ("masks", "labels")):
                 link = here / "dsb2018" / side / part / file.name
                 link.parent.mkdir(parents=True, exist_ok=True)
@@ -64,8 +70,8 @@ def lay_out_blood(data: Path, here: Path, whole: bool) -> None:
     for file in sorted((data / "white-blood-cells" / "images").glob("*.png")):
         number = int(file.stem)
         if whole or number < 17 or number >= 98 or 71 <= number < 80 or file.stem == STRAY:
-            picture = PIL.Image.open(file).convert("RGB")
-            picture.save(here / "Dataset 2" / f"{file.stem}.bmp")
+            with PIL.Image.open(file) as picture:
+                picture.convert("RGB").save(here / "Dataset 2" / f"{file.stem}.bmp")
             labels = file.parents[1] / "labels" / file.name
             shutil.copy(labels, here / "Dataset 2" / file.name)
 
