@@ -158,7 +158,7 @@ def facts_of_blood() -> None:
     assert probability.channel_names == ("background", "cytoplasm", "nucleus")
     with Path("counted/075.objects.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert all(int(row["area"]) >= 200 for row in rows)
+    assert all(int(row["area_px"]) >= 200 for row in rows)
 
 
 def history(run: str) -> list[str]:
