@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import csv
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
 import pytest
 import tifffile
+from typer.main import get_command
 
 import tutorial
+from septum import cli
 from septum.images.files import read_image
 from septum.images.stored import open_image
 from septum.model import load_model
+from septum.recipe import load_recipe
 
 GOLD = (17, 20, 35, 41, 51, 59, 74, 106)
 """Frames of U373 with gold truth: five before 58, and one of each name that is put away."""
@@ -31,6 +36,12 @@ def lay_out_cells(data: Path, here: Path, whole: bool) -> None:
         for file in sorted((data / "PhC-C2DH-U373" / part).glob("*.tif")):
             if whole or int(file.stem.removeprefix(prefix)) in GOLD:
                 (folder / file.name).symlink_to(file)
+    if not whole:  # a cell that is not drawn, covered, as the tutorial says
+        covered = here / "PhC-C2DH-U373" / "02_GT" / "SEG" / "man_seg035.tif"
+        labels_YX = tifffile.imread(covered)
+        labels_YX[:40, :40] = 65535
+        covered.unlink()
+        tifffile.imwrite(covered, labels_YX)
 
 
 def extents(file: Path) -> tuple[int, ...]:
@@ -115,8 +126,10 @@ def facts_of_cells() -> None:
     with Path("found/t059.objects.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == len(np.unique(objects)) - (0 in objects)
     assert load_model(Path("runs/borders")).recipe.network.head == "border"
-    assert load_model(Path("runs/covered")).recipe.labels.ignore == 65535
-    assert len(load_model(Path("runs/few")).provenance["training_images"]) == 4
+    few, covered = (load_model(Path(f"runs/{name}")) for name in ("few", "covered"))
+    assert len(few.provenance["training_images"]) == 4
+    assert covered.meaning.ignore == (65535,)
+    assert covered.meaning.objects == few.meaning.objects - 1
 
 
 def facts_of_nuclei() -> None:
@@ -189,6 +202,20 @@ def test_what_is_quoted_of_inspect_is_what_it_says_of_all_images(
             checked += len(block.quoted)
             break
     assert checked > 3
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_what_running_text_advises_exists(name: str, root: Path) -> None:
+    text = tutorial.page(root, name)
+    commands: dict[str, Any] = vars(get_command(cli.app))["commands"]
+    known = {o for each in commands.values() for p in each.params for o in p.opts}
+    script = (root / "benchmarks" / "tutorials.py").read_text("utf-8")
+    known |= set(re.findall(r'add_argument\("(--\w+)"', script))
+    options = re.findall(r"`[^`\n]*?(--[a-z]+)[^`\n]*`", tutorial.BLOCK.sub("", text))
+    assert options
+    assert set(options) <= known
+    for change in re.findall(r"`(?:--set )?([a-z]+\.[a-z_]+=[^`\s]+)`", text):
+        load_recipe("default", [change])
 
 
 @pytest.mark.parametrize(
