@@ -134,11 +134,11 @@ def unbroken(text: str) -> list[str]:
     """Lines, with those that go on an indented next one joined."""
     lines: list[str] = []
     for line in text.splitlines():
-        if lines and line.startswith(" " * 6):
+        if lines and lines[-1] and line.startswith(" " * 6):
             lines[-1] += " " + line.strip()
-        elif line.strip():
+        else:
             lines.append(line)
-    return lines
+    return [line for line in lines if line.strip()]
 
 
 def _plain(line: str, numbers: bool) -> str:

@@ -51,6 +51,12 @@ def measure(bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Meas
         numbers: dict[str, Any] = result["numbers"]
         assert numbers["steps"] == 2
         assert [point["minutes"] > 0 for point in numbers["curve"]] == [True, True]
+        tables = importlib.import_module("tutorial_tables")
+        monkeypatch.setattr(tables, "RESULTS", tmp_path / "results")
+        kinds = (tables.phase_contrast, tables.nuclei, tables.membranes, tables.blood_cells)
+        rows = "".join(table({result["name"]: result}.get) for table in kinds)
+        assert rows.count(f"| 2 | {numbers['minutes']:.1f}, {result['device']} |") == 1
+        assert rows.count(result["command"]) == 1
         return {"name": result["name"], **numbers}
 
     return run
@@ -62,10 +68,10 @@ def test_frames_of_gold_truth_train_and_later_ones_are_scored(
 ) -> None:
     frames = [17, 20, 35, 41, 51, 59, 74]
     monkeypatch.setattr(sys.modules["u373"], "labelled", lambda truth: frames)
-    found = measure("phase-contrast", "--frames", "3", "--undrawn", "ignore")
-    assert found["name"] == "tutorial-phase-contrast-3-frames-undrawn-ignored"
-    assert found["frames"] == [17, 35, 51]
-    assert found["training_images"] + found["validation_images"] == 3
+    found = measure("phase-contrast", "--frames", "5", "--undrawn", "ignore")
+    assert found["name"] == "tutorial-phase-contrast-5-frames-undrawn-ignored"
+    assert found["frames"] == frames[:5]
+    assert found["training_images"] + found["validation_images"] == 5
     assert found["set"] == ["labels.unlabelled=ignore"]
     assert found["scored_frames"] == [59, 74]
     assert 0 <= found["seg"] <= 1

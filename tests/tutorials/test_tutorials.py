@@ -240,6 +240,7 @@ def test_what_was_not_printed_is_found() -> None:
     assert tutorial.missing_quotes(quoted, "labels 6 images, 9 objects\nx\ndone in 3 s", True) != []
     assert tutorial.missing_quotes(quoted, "done in 3 s\nlabels 6 images, 9 objects", False) != []
     assert tutorial.missing_quotes(("a b c",), "a b\n             c", False) == []
+    assert tutorial.missing_quotes(("a b",), "a b\n\n             c", False) == []
 
 
 def test_every_tutorial_is_followed_and_linked(root: Path) -> None:
