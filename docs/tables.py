@@ -19,6 +19,7 @@ import heads_tables as heads
 import measures_tables as measures
 import prediction_tables as prediction
 import systems_tables as systems
+import tutorial_tables as tutorials
 from training_tables import compiled, goals, large_set, ratios, waiting
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -117,6 +118,11 @@ TABLES: dict[str, Callable[[], str]] = {
     "systems-u373": lambda: systems.u373(load),
     "systems-sliding-window": lambda: systems.sliding_window(load),
     "heads": lambda: heads.heads(load),
+    "tutorial-phase-contrast": lambda: tutorials.phase_contrast(load),
+    "tutorial-nuclei": lambda: tutorials.nuclei(load),
+    "tutorial-nuclei-curve": lambda: tutorials.nuclei_curve(load),
+    "tutorial-membranes": lambda: tutorials.membranes(load),
+    "tutorial-blood-cells": lambda: tutorials.blood_cells(load),
     "measures-agreement": lambda: measures.agreement(load),
     "measures-speed": lambda: measures.speed(load),
 }

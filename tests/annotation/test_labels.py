@@ -127,6 +127,15 @@ def test_a_slip_of_the_pen_does_not_make_an_object_two_pieces() -> None:
     assert meaning_of(labels).kind == "instances"
 
 
+def test_named_classes_are_described_with_their_values() -> None:
+    names = ("background", "cytoplasm", "nucleus")
+    meaning = LabelMeaning("classes", (0, 128, 255), class_names=names, shares=(0.5, 0.3, 0.2))
+    expected = "background → 0 (50.0 %), 128 = cytoplasm → 1 (30.0 %), 255 = nucleus → 2 (20.0 %)"
+    assert meaning.describe() == f"classes: {expected}"
+    numbered = LabelMeaning("classes", (0, 1), class_names=names[:2], shares=(0.5, 0.5))
+    assert numbered.describe() == "classes: background → 0 (50.0 %), cytoplasm → 1 (50.0 %)"
+
+
 def test_a_grey_image_or_jpeg_mask_is_neither() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (40, 40)).astype(np.uint8)
     with pytest.raises(AnnotationError, match=r"m0\.png.*neither classes nor objects.*JPEG"):

@@ -23,6 +23,7 @@ from septum.images.files import (
     read_image,
     write_image,
 )
+from septum.images.stored import open_image
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("SEPTUM_DATA", ROOT / "../shared/data")).resolve()
@@ -321,6 +322,32 @@ def test_jpeg_reads_grey_and_colour(tmp_path: Path) -> None:
     grey, colour = read_image(tmp_path / "a.jpg"), read_image(tmp_path / "b.jpeg")
     assert (grey.axes, colour.axes) == ("YX", "CYX")
     assert abs(grey.array.astype(int) - 80).max() <= 1
+
+
+def test_bmp_reads_grey_colour_and_palettes(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    grey_YX = rng.integers(0, 256, (9, 13)).astype(np.uint8)
+    colour_YXC = rng.integers(0, 256, (9, 13, 3)).astype(np.uint8)
+    indices_YX = rng.integers(0, 3, (9, 13)).astype(np.uint8)
+    PIL.Image.fromarray(grey_YX).save(tmp_path / "grey.bmp")
+    PIL.Image.fromarray(colour_YXC).save(tmp_path / "colour.BMP")
+    PIL.Image.fromarray(np.dstack([colour_YXC, 255 + 0 * grey_YX])).save(tmp_path / "opaque.bmp")
+    palette = PIL.Image.fromarray(indices_YX, "P")
+    palette.putpalette([9, 8, 7, 50, 60, 70, 250, 0, 5])
+    palette.save(tmp_path / "palette.bmp")
+    expected = {
+        ("grey.bmp", False): grey_YX,
+        ("colour.BMP", False): colour_YXC.transpose(2, 0, 1),
+        ("opaque.bmp", False): colour_YXC.transpose(2, 0, 1),
+        ("palette.bmp", True): indices_YX,
+        ("palette.bmp", False): np.array([[9, 8, 7], [50, 60, 70], [250, 0, 5]], np.uint8)[
+            indices_YX
+        ].transpose(2, 0, 1),
+    }
+    for (name, labels), array in expected.items():
+        found, header = read_image(tmp_path / name, labels), open_image(tmp_path / name, labels)
+        np.testing.assert_array_equal(found.array, array)
+        assert (header.axes, header.shape, header.dtype) == (found.axes, array.shape, array.dtype)
 
 
 def test_parts_are_named_by_their_place() -> None:

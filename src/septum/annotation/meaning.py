@@ -85,7 +85,13 @@ class LabelMeaning:
             background = "0" if self.object == "nonzero" else "the rest"
             text = f"binary: object = {inside} ({parts[1]} of pixels), background = {background}"
         elif self.kind == "classes":
-            names = self.class_names or [value_text(value) for value in self.class_values]
+            names = [value_text(value) for value in self.class_values]
+            if self.class_names:  # with the value, where that is not the number of the class
+                pairs = zip(self.class_values, self.class_names, strict=True)
+                names = [
+                    name if value == number else f"{value_text(value)} = {name}"
+                    for number, (value, name) in enumerate(pairs)
+                ]
             arrows = [
                 f"{name} → {number} ({part})"
                 for number, (name, part) in enumerate(zip(names, parts, strict=True))

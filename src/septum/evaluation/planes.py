@@ -140,7 +140,7 @@ def show(shape: tuple[int, ...]) -> str:
 
 
 def _open(file: Path, labels: bool) -> StoredImage:
-    """A file that is large is left where it is, but for PNG and JPEG, which are read as a whole."""
+    """A file that is large is left where it is, but for PNG, JPEG and BMP, which are read whole."""
     image = open_image(file, labels)
     return image if is_large(math.prod(image.shape)) else load_image(file, labels)
 

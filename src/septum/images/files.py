@@ -1,4 +1,4 @@
-"""Image files: found, read and written. TIFF (plain, Big, ImageJ, OME), PNG and JPEG."""
+"""Image files: found, read and written. TIFF (plain, Big, ImageJ, OME), PNG, JPEG and BMP."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from septum.images.tiff import RGB, drop_alpha, read_tiff, write_tiff
 from septum.images.zarr_store import is_zarr
 
 __all__ = [
+    "PICTURE_SUFFIXES",
     "SUFFIXES",
     "Image",
     "check_finite",
@@ -29,14 +30,16 @@ __all__ = [
 ]
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf8")
-SUFFIXES = (*TIFF_SUFFIXES, ".png", ".jpg", ".jpeg")
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
+"""Files that can only be decoded as a whole."""
+SUFFIXES = (*TIFF_SUFFIXES, *PICTURE_SUFFIXES)
 
 
 def read_image(path: Path | str, labels: bool = False) -> Image:
     """Read an image file; its type, not its range, is kept: 12 bits come as uint16.
 
     Colour becomes three channels (axes CYX, names red, green, blue); an alpha channel is dropped
-    where it is opaque, and refused where it is not. A palette of a PNG is applied, unless
+    where it is opaque, and refused where it is not. A palette of a PNG or BMP is applied, unless
     ``labels`` says that the indices themselves are meant. A page axis that the file does not
     declare is Z. Raises ImageFileError: missing, a folder, empty, damaged, cut short, not of the
     type that its name says, complex numbers, more axes than TCZYX, NaN or infinite pixels.
@@ -44,7 +47,7 @@ def read_image(path: Path | str, labels: bool = False) -> Image:
     path = Path(path)
     check_readable(path)
     with decoding(path, file_kind(path)):
-        image = read_tiff(path) if file_kind(path) == "TIFF" else _read_png_or_jpeg(path, labels)
+        image = read_tiff(path) if file_kind(path) == "TIFF" else _read_picture(path, labels)
     check_finite(image)
     return image
 
@@ -179,14 +182,15 @@ def _known() -> str:
 
 
 def file_kind(path: Path) -> str:
-    """TIFF, PNG, JPEG, or else OME-Zarr, by the name."""
+    """TIFF, PNG, JPEG, BMP, or else OME-Zarr, by the name."""
     suffix = path.suffix.lower()
     if suffix in TIFF_SUFFIXES:
         return "TIFF"
-    return {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}.get(suffix, "OME-Zarr")
+    kinds = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP"}
+    return kinds.get(suffix, "OME-Zarr")
 
 
-def _read_png_or_jpeg(path: Path, labels: bool) -> Image:
+def _read_picture(path: Path, labels: bool) -> Image:
     import PIL.Image
     import PIL.ImageOps
 
@@ -200,7 +204,7 @@ def _read_png_or_jpeg(path: Path, labels: bool) -> Image:
     if array.ndim == 2:
         return Image(array, "YX", source=path)
     image_CYX = np.moveaxis(array, -1, 0)
-    if image_CYX.shape[0] in (2, 4) and path.suffix.lower() == ".png":
+    if image_CYX.shape[0] in (2, 4) and file_kind(path) in ("PNG", "BMP"):
         image_CYX = drop_alpha(path, image_CYX)
     if image_CYX.shape[0] == 1:
         return Image(np.ascontiguousarray(image_CYX[0]), "YX", source=path)

@@ -119,7 +119,7 @@ class StoredStack:
 
         ``box``: one slice a spatial axis, start and stop within the extents, no step; None is
         all. Only what the box touches is read from TIFF (rows of plain pixels, strips, tiles) and
-        OME-Zarr (chunks; missing ones are the fill value); PNG and JPEG are decoded as a whole.
+        OME-Zarr (chunks; missing ones are the fill value); PNG, JPEG and BMP are decoded whole.
         Raises ImageFileError, naming the file, if these cannot be read, are NaN, infinite or
         transparent; ValueError for a box that is not one.
         """
@@ -137,7 +137,7 @@ class StoredStack:
 
 
 def open_image(path: Path | str, labels: bool = False) -> StoredImage:
-    """Read what a file says of its pixels, not the pixels: TIFF, PNG, JPEG, OME-Zarr (a folder).
+    """Read what a file says of its pixels, not the pixels: TIFF, PNG, JPEG, BMP, OME-Zarr.
 
     Agrees in everything with `read_image`, which says what ``labels`` is. Raises ImageFileError
     as it does, but for what only the pixels tell: that is raised when they are read.
@@ -184,7 +184,7 @@ class MemoryRegions:
 
 @dataclass(frozen=True)
 class PictureRegions:
-    """PNG and JPEG, which can only be decoded as a whole."""
+    """PNG, JPEG and BMP, which can only be decoded as a whole."""
 
     header: ImageHeader
     labels: bool
@@ -225,13 +225,15 @@ def _checked(box: Box | None, extents: tuple[int, ...]) -> Box:
 
 
 def _describe_picture(path: Path, labels: bool) -> ImageHeader:
-    """What `read_image` makes of a PNG or JPEG, from its header."""
+    """What `read_image` makes of a PNG, JPEG or BMP, from its header."""
     import PIL.Image
 
     with PIL.Image.open(path, formats=[file_kind(path)]) as picture:
         mode, (width, height), channels = picture.mode, picture.size, len(picture.getbands())
         turned = picture.format == "JPEG" and picture.getexif().get(ORIENTATION, 1) >= 5
     dtype = np.dtype(bool if mode == "1" else np.uint8)
+    if file_kind(path) == "BMP":
+        channels = 3 if mode in ("RGB", "RGBA") or (mode == "P" and not labels) else 1
     if file_kind(path) == "PNG":
         with path.open("rb") as file:
             bits, colour = file.read(26)[24:]  # of the header, which always comes first

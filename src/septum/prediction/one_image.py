@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from septum.errors import ImageFileError
+from septum.images.files import PICTURE_SUFFIXES
 from septum.images.stored import StoredImage, load_image, open_image
 from septum.images.tolerant import describe_damage, is_lost, tolerate
 from septum.model import Model
@@ -55,7 +56,7 @@ def begin(
     image = open_image(source)
     doubts = [doubt_chunks(image)]
     size = image.dtype.itemsize * int(np.prod(image.shape, dtype=np.int64))
-    picture = source.suffix.lower() in (".png", ".jpg", ".jpeg")  # decoded as a whole
+    picture = source.suffix.lower() in PICTURE_SUFFIXES
     stored = image
     if picture or (size <= WHOLE_BYTES and not shared):
         try:

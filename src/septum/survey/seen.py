@@ -17,6 +17,7 @@ from septum.annotation.mask_files import OverlapError
 from septum.annotation.pairs import Annotated, Pair, load_pairs
 from septum.annotation.stored_pairs import StoredAnnotated, open_pairs, part_name
 from septum.errors import ImageFileError, InputError
+from septum.images.files import PICTURE_SUFFIXES
 from septum.images.stored import open_image
 from septum.survey.grey import spread_values
 from septum.survey.likeness import digest, fingerprint
@@ -88,7 +89,7 @@ class Reader:
             if large:
                 return [seen for item in stored for seen in self._windows(item)]
             items = load_pairs([pair], self.dimensions)
-            pictures = pair.image.suffix.lower() in (".png", ".jpg", ".jpeg")
+            pictures = pair.image.suffix.lower() in PICTURE_SUFFIXES
             axes = "" if pictures else open_image(pair.image).axes
             return [
                 self._measure(item, axes, again=functools.partial(self._labels, pair, index))

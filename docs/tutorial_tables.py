@@ -1,0 +1,152 @@
+"""The tables of docs/tutorials, from docs/results/tutorial-*.json."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+Load = Callable[[str], dict[str, Any] | None]
+
+RESULTS = Path(__file__).parent / "results"
+FRAMES = {
+    "": "58 frames, silver truth",
+    "-5-frames": "5 frames, gold truth",
+    "-5-frames-undrawn-ignored": "5 frames, gold truth, `labels.unlabelled=ignore`",
+}
+SLICES = {"-2-slices": 2, "-5-slices": 5, "": 28}
+IMAGES = (5, 20)
+"""Rows of so many nuclei images are there before anything was run."""
+
+
+def phase_contrast(load: Load) -> str:
+    """Cells: SEG, what was invented, and when the first useful prediction was there."""
+    lines = [
+        "| trained on | steps | minutes, device | SEG | cells found, of those there are | AP 0.5 "
+        "| minutes until validation IoU > 0.8 |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    notes = []
+    for ending, what in FRAMES.items():
+        result = load(f"tutorial-phase-contrast{ending}")
+        if result is None:
+            lines.append(f"| {what} | | not yet run | | | | |")
+            continue
+        n = result["numbers"]
+        whole, first = n["silver"], n["seconds_to_useful"]
+        if "labels.unlabelled=ignore" in n["set"]:
+            useful = "says nothing"
+        else:
+            useful = "not reached" if first is None else f"{first / 60:.1f}"
+        useful += f" (looked every {n['seconds_between_validations'] / 60:.1f})"
+        lines.append(
+            f"| {what} | {_effort(result)} | {n['seg']:.4f} | {whole['objects']:.0f}, "
+            f"{whole['true_objects']:.0f} | {whole['ap_50']:.4f} | {useful} |"
+        )
+        notes.append(_note(result))
+    return "\n".join([*lines, "", *notes])
+
+
+def nuclei(load: Load) -> str:
+    """Nuclei: average precision on the images put away, by how many trained."""
+    lines = [
+        "| training images | steps | minutes, device | AP 0.5 | AP 0.9 | AP 0.5 … 0.9 | merged "
+        "| split |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    notes = []
+    draws = {count: [0] for count in IMAGES}
+    for path in RESULTS.glob("tutorial-nuclei-*-images-draw-*.json"):
+        found = re.fullmatch(r"tutorial-nuclei-(\d+)-images-draw-(\d+)", path.stem)
+        if found and int(found[2]) not in draws.setdefault(int(found[1]), []):
+            draws[int(found[1])].append(int(found[2]))
+    names = {
+        f"tutorial-nuclei-{count}-images-draw-{draw}": f"{count}, draw {draw}"
+        for count in sorted(draws)
+        for draw in sorted(draws[count])
+    }
+    for name, what in {**names, "tutorial-nuclei": "all"}.items():
+        result = load(name)
+        if result is None:
+            lines.append(f"| {what} | | not yet run | | | | | |")
+            continue
+        n = result["numbers"]
+        count = n["training_images"] + n["validation_images"]
+        own = what if what != "all" else f"all {count}"
+        scores, true = n["scores"], int(n["scores"]["true_objects"])
+        lines.append(
+            f"| {own} | {_effort(result)} | {scores['ap_50']:.4f} | {scores['ap_90']:.4f} "
+            f"| {n['ap_50_to_90']:.4f} | {n['merged']} of {true} | {n['split']} of {true} |"
+        )
+        notes.append(_note(result))
+    return "\n".join([*lines, "", *notes])
+
+
+def nuclei_curve(load: Load) -> str:
+    """Nuclei: validation scores against minutes, of the run on all images."""
+    result = load("tutorial-nuclei")
+    if result is None:
+        return "not yet run"
+    curve = result["numbers"]["curve"]
+    rows = {
+        "minutes": [f"{point['minutes']:.1f}" for point in curve],
+        "validation IoU": [f"{point['iou']:.3f}" for point in curve],
+        "validation pixel error": [f"{point['pixel_error']:.4f}" for point in curve],
+    }
+    head, *rest = (f"| {name} | {' | '.join(values)} |" for name, values in rows.items())
+    return "\n".join([head, "|---" * (len(curve) + 1) + "|", *rest])
+
+
+def membranes(load: Load) -> str:
+    """EM: by how many slices trained, with one and with eight orientations."""
+    lines = [
+        "| training slices | steps | minutes, device | pixel error | with 8 orientations | V_rand "
+        "| with 8 orientations |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    notes = []
+    for ending, count in SLICES.items():
+        result = load(f"tutorial-membranes{ending}")
+        if result is None:
+            lines.append(f"| {count} | | not yet run | | | | |")
+            continue
+        scores = [result["numbers"][f"scores_{k}_orientations"] for k in (1, 8)]
+        values = [f"{each[key]:.4f}" for key in ("pixel_error", "v_rand") for each in scores]
+        lines.append(f"| {count} | {_effort(result)} | {' | '.join(values)} |")
+        notes.append(_note(result))
+    return "\n".join([*lines, "", *notes])
+
+
+def blood_cells(load: Load) -> str:
+    """Blood cells: IoU of the three classes."""
+    lines = [
+        "| scored images | steps | minutes, device | IoU of background | of cytoplasm "
+        "| of nucleus | mean of all three | mean without background |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    result = load("tutorial-blood-cells")
+    if result is None:
+        return "\n".join([*lines, "| 30 % | | not yet run | | | | | |", ""])
+    n = result["numbers"]
+    lines.append(
+        f"| {n['scored_images']} | {_effort(result)} | {_values(n['iou'].values())} "
+        f"| {n['mean_iou_with_background']:.4f} | {n['mean_iou_without_background']:.4f} |"
+    )
+    return "\n".join([*lines, "", _note(result)])
+
+
+def _effort(result: dict[str, Any]) -> str:
+    n = result["numbers"]
+    return f"{n['steps']} | {n['minutes']:.1f}, {result['device']}"
+
+
+def _values(values: Iterable[float]) -> str:
+    return " | ".join(f"{value:.4f}" for value in values)
+
+
+def _note(result: dict[str, Any]) -> str:
+    return (
+        f"- `{result['command']}` ({result['device']}, {result['threads']} threads, "
+        f"{result['date']}, commit {result['commit']})"
+    )
