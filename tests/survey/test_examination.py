@@ -14,7 +14,9 @@ import tifffile
 
 from septum.annotation.synthetic import write_example_data
 from septum.images.files import Image, read_image, write_image
+from septum.recipe import Validation
 from septum.survey import seen
+from septum.survey.problems import split_problems
 from septum.survey.survey import Problem, Survey
 from septum.survey.words import describe, describe_problem
 
@@ -211,6 +213,14 @@ def test_ignored_pixels_and_empty_images(data: Path, spoil: Spoil, look: Look) -
     words = dict(describe(survey))
     assert words["empty"] == "1 without an object (01)"
     assert words["ignored"] == "3.1% of the pixels"
+
+
+def test_a_validation_without_an_object_is_said(data: Path, spoil: Spoil, look: Look) -> None:
+    spoil("labels/02.png", lambda array: np.zeros_like(array))
+    (problem,) = split_problems(look(data), Validation(names=("02",)))
+    assert (problem.kind, problem.level) == ("validation", "warning")
+    assert "no object in validation image 02:" in problem.text
+    assert split_problems(look(data), Validation(names=("02", "03"))) == []
 
 
 def test_the_bits_that_are_used(data: Path, spoil: Spoil, look: Look) -> None:

@@ -65,6 +65,14 @@ def split_problems(survey: Survey, section: Validation) -> list[Problem]:
     chosen = {names[index] for index in held}
     validation = {image.name for image in survey.images if image.whole in chosen}
     files = {image.name: image.image for image in survey.images}
+    kept = [image for image in survey.images if image.name in validation]
+    if survey.meaning is not None and all(image.empty for image in kept):
+        text = (
+            f"no object in validation image {_some([image.name for image in kept])}: the best "
+            "model and its threshold are chosen by what has none"
+        )
+        remedy = "name images that have some: --set 'validation.names=[\"NAME\"]'"
+        found.append(_of(kept, "validation", "warning", text, remedy))
     for group in survey.duplicates:
         inside = [name for name in group.names if name in validation]
         outside = [name for name in group.names if name not in validation]
