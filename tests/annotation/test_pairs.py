@@ -298,6 +298,12 @@ def test_labels_that_do_not_fit_name_both_files(
     assert "a_labels.tif" in str(caught.value)
 
 
+def test_transposed_labels_are_said_to_be(tmp_path: Path) -> None:
+    both = pair(tmp_path, Image(plain(4, 6), "YX"), Image(plain(6, 4), "YX"))
+    with pytest.raises(AnnotationError, match="rows and columns are swapped: transpose"):
+        load_pairs([both])
+
+
 def test_colours_of_more_than_8_bits_are_no_labels(tmp_path: Path) -> None:
     made = pair(tmp_path, Image(plain(5, 6), "YX"), Image(plain(5, 6), "YX"))
     tifffile.imwrite(made.labels, plain(5, 6, 3, dtype="uint16"), photometric="rgb")

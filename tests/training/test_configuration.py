@@ -112,6 +112,19 @@ def test_objects_that_the_network_cannot_see_whole_are_said() -> None:
     assert configure(survey(objects=objects(60))).advice == ()
 
 
+def test_what_may_be_the_background_is_said_with_what_swaps_it() -> None:
+    mostly = LabelMeaning("binary", (0, 255), shares=(0.15, 0.85))
+    assert "labels.object=zero" in configure(survey(meaning=mostly)).advice[0]
+    swapped = dataclasses.replace(mostly, object="zero")
+    assert configure(survey(meaning=swapped)).advice == ()
+
+
+def test_slices_of_volumes_may_be_learnt_as_volumes() -> None:
+    stack = tuple(image(f"v[{n}]", axes="ZYX") for n in range(9))
+    assert "network.dimensions=3" in configure(survey(images=stack)).advice[0]
+    assert configure(survey(images=stack), ["network.dimensions=3"]).advice == ()
+
+
 def test_more_than_8_bits_go_by_percentiles() -> None:
     found = configure(survey(bits=12))
     assert changed(found) == {"intensity.method": "percentile", "augment.brightness": 0.02}

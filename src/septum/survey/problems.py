@@ -12,6 +12,7 @@ from septum.annotation.colours import value_text
 from septum.annotation.pairs import split_validation
 from septum.errors import AnnotationError
 from septum.recipe import Validation
+from septum.survey.polarity import find_inverted
 from septum.survey.registration import clear_shift
 from septum.survey.seen import Seen, explain
 from septum.survey.survey import Duplicates, ImageFacts, Problem, Survey, in_micrometres
@@ -35,7 +36,8 @@ def find_problems(survey: Survey, seen: Sequence[Seen]) -> Survey:
         *_channels(survey, seen),
         *_types(survey),
         *_pixel_sizes(survey),
-        *_grey_values(survey),
+        *_grey_values(survey, seen),
+        *find_inverted(survey, seen),
         *_shifts(seen),
         *_doubles(survey.duplicates, survey),
         *_labels(survey),
@@ -158,14 +160,18 @@ def _pixel_sizes(survey: Survey) -> Iterator[Problem]:
         yield _of(unknown, "pixel sizes", "note", text, "save them with it")
 
 
-def _grey_values(survey: Survey) -> Iterator[Problem]:
+def _grey_values(survey: Survey, seen: Sequence[Seen]) -> Iterator[Problem]:
     contrasts = {image.name: image.high - image.low for image in survey.images}
     usual = float(np.median(list(contrasts.values()))) if contrasts else 0.0
-    groups: dict[str, list[ImageFacts]] = {"constant": [], "faint": [], "saturated": []}
-    for image in survey.images:
+    groups: dict[str, list[ImageFacts]] = {
+        name: [] for name in ("constant", "mask", "faint", "saturated")
+    }
+    for image, item in zip(survey.images, seen, strict=True):
         limit = SATURATED["grey" if image.channels != 3 else "colour"]
         if contrasts[image.name] == 0 and image.low == image.high:
             groups["constant"].append(image)
+        elif np.unique(item.samples).size == 2:
+            groups["mask"].append(image)
         elif contrasts[image.name] < FAINT * usual:
             groups["faint"].append(image)
         elif image.saturated > limit:
@@ -173,6 +179,10 @@ def _grey_values(survey: Survey) -> Iterator[Problem]:
     away = "take them away, or image them again"
     words = {
         "constant": ("the same grey value everywhere", away),
+        "mask": (
+            "two grey values and no more, as a mask has",
+            "were image and labels swapped? Put the image there",
+        ),
         "faint": (
             f"nearly empty: less than {FAINT:.0%} of the usual contrast",
             "take them away, unless there is really nothing in them",

@@ -18,7 +18,7 @@ from septum.annotation.pairs import Annotated, Pair, load_pairs
 from septum.annotation.stored_pairs import StoredAnnotated, open_pairs, part_name
 from septum.errors import ImageFileError, InputError
 from septum.images.stored import open_image
-from septum.survey.grey import spread_values
+from septum.survey.grey import grey_difference, spread_values
 from septum.survey.likeness import digest, fingerprint
 from septum.survey.registration import fit_surface
 from septum.survey.survey import Problem
@@ -38,7 +38,8 @@ class Seen:
     """What was seen of one image, plane of a stack or window; see `ImageFacts`.
 
     ``grey``: of three channels that are equal. ``samples``: grey values (C, n). ``surface``: how
-    the labels fit, see `fit_surface`. ``read_labels``: the labels, kept or read again.
+    the labels fit, see `fit_surface`. ``difference``: see `grey_difference`. ``read_labels``: the
+    labels, kept or read again.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Seen:
     digest: str
     fingerprint: np.ndarray | None
     surface: np.ndarray | None
+    difference: float
     read_labels: Callable[[], np.ndarray]
 
 
@@ -144,6 +146,7 @@ class Reader:
             digest=digest(image_CS),
             fingerprint=fingerprint(image_CS),
             surface=fit_surface(flat_CYX, flat_YX, self.ignore),
+            difference=grey_difference(flat_CYX, flat_YX, self.ignore),
             read_labels=again,
         )
 
@@ -157,6 +160,8 @@ def explain(error: InputError, pair: Pair | None = None) -> Problem:
         kind = OVERLAP
     if ";" in head:
         text, remedy = head, tail
+    elif kind == "unreadable" and "; copy it again" in text:  # an empty file
+        text, _, remedy = text.partition("; ")
     elif kind == "unreadable":
         remedy = "copy it again from its origin, or take image and label away"
     paths = (pair.image, pair.labels) if pair is not None else ()
