@@ -13,7 +13,7 @@ from septum.annotation.pairs import split_validation
 from septum.errors import AnnotationError
 from septum.recipe import Validation
 from septum.survey.polarity import find_inverted
-from septum.survey.registration import clear_shift
+from septum.survey.registration import clear_shift, clear_turn
 from septum.survey.seen import Seen, explain
 from septum.survey.survey import Duplicates, ImageFacts, Problem, Survey, in_micrometres
 
@@ -30,6 +30,8 @@ FEW_CLASSES = 5
 
 def find_problems(survey: Survey, seen: Sequence[Seen]) -> Survey:
     """The survey with everything found that is wrong, in a fixed order."""
+    turned = list(_turns(seen))
+    files = {file for problem in turned for file in problem.files}
     found = [
         *survey.problems,
         *_nothing(survey),
@@ -38,7 +40,8 @@ def find_problems(survey: Survey, seen: Sequence[Seen]) -> Survey:
         *_pixel_sizes(survey),
         *_grey_values(survey, seen),
         *find_inverted(survey, seen),
-        *_shifts(seen),
+        *turned,
+        *_shifts([item for item in seen if str(item.label_path) not in files]),
         *_doubles(survey.duplicates, survey),
         *_labels(survey),
     ]
@@ -195,6 +198,22 @@ def _grey_values(survey: Survey, seen: Sequence[Seen]) -> Iterator[Problem]:
             most = max(image.saturated for image in group)
             text = f"{_some([i.image for i in group])}: {text.format(f'up to {most:.0%}')}"
             yield _of(group, kind, "warning", text, remedy)
+
+
+def _turns(seen: Sequence[Seen]) -> Iterator[Problem]:
+    fitted = [item for item in seen if item.surface is not None]
+    unfit = [(item, item.turns) for item in fitted if item.turns is not None]
+    everywhere = clear_turn([turns for _, turns in unfit]) if 2 * len(unfit) > len(fitted) else ""
+    groups = {everywhere: [item for item, _ in unfit]} if everywhere else {}
+    if not everywhere:
+        for item, turns in unfit:
+            groups.setdefault(clear_turn([turns]), []).append(item)
+    for turn, items in groups.items():
+        if turn:
+            files = tuple(dict.fromkeys(str(item.label_path) for item in items))
+            text = f"{_some(files)}: does not fit its image, but would if {turn}"
+            remedy = "look at it over its image; turn it so, or export it again"
+            yield Problem("turned", "warning", files, text, remedy)
 
 
 def _shifts(seen: Sequence[Seen]) -> Iterator[Problem]:

@@ -20,7 +20,7 @@ from septum.errors import ImageFileError, InputError
 from septum.images.stored import open_image
 from septum.survey.grey import grey_difference, spread_values
 from septum.survey.likeness import digest, fingerprint
-from septum.survey.registration import fit_surface
+from septum.survey.registration import FIT, REACH, fit_surface, fit_turns
 from septum.survey.survey import Problem
 
 WHOLE_FILE = 64 << 20
@@ -38,8 +38,8 @@ class Seen:
     """What was seen of one image, plane of a stack or window; see `ImageFacts`.
 
     ``grey``: of three channels that are equal. ``samples``: grey values (C, n). ``surface``: how
-    the labels fit, see `fit_surface`. ``difference``: see `grey_difference`. ``read_labels``: the
-    labels, kept or read again.
+    the labels fit, see `fit_surface`; ``turns``: where they do not, see `fit_turns`.
+    ``difference``: see `grey_difference`. ``read_labels``: the labels, kept or read again.
     """
 
     name: str
@@ -57,6 +57,7 @@ class Seen:
     digest: str
     fingerprint: np.ndarray | None
     surface: np.ndarray | None
+    turns: np.ndarray | None
     difference: float
     read_labels: Callable[[], np.ndarray]
 
@@ -130,6 +131,10 @@ class Reader:
         self._kept += labels_S.nbytes
         if self._kept <= KEPT:
             again = lambda: labels_S
+        surface = fit_surface(flat_CYX, flat_YX, self.ignore)
+        turns = None
+        if surface is not None and not extents and surface[REACH, REACH] < FIT:
+            turns = fit_turns(flat_CYX, flat_YX, self.ignore)
         return Seen(
             name=name or item.name,
             image_path=item.image_path,
@@ -145,7 +150,8 @@ class Reader:
             samples=spread_values(image_CS),
             digest=digest(image_CS),
             fingerprint=fingerprint(image_CS),
-            surface=fit_surface(flat_CYX, flat_YX, self.ignore),
+            surface=surface,
+            turns=turns,
             difference=grey_difference(flat_CYX, flat_YX, self.ignore),
             read_labels=again,
         )
