@@ -1,4 +1,4 @@
-"""What is wrong with a set as a whole: images that do not go together, labels beside the mark."""
+"""What is wrong with a set as a whole: images that do not go together."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from septum.annotation.colours import value_text
 from septum.annotation.pairs import split_validation
 from septum.errors import AnnotationError
 from septum.recipe import Validation
+from septum.survey.placement import find_misplaced
 from septum.survey.polarity import find_inverted
-from septum.survey.registration import clear_shift, clear_turn
 from septum.survey.seen import Seen, explain
-from septum.survey.survey import Duplicates, ImageFacts, Problem, Survey, in_micrometres
+from septum.survey.survey import Duplicates, ImageFacts, Problem, Survey, in_micrometres, some
 
 SATURATED = {"grey": 0.05, "colour": 0.4}
 """Share of grey values at the top from which an image counts as saturated; a bright field is often
@@ -24,14 +24,11 @@ FAINT = 0.05
 """Contrast of a nearly empty image, in that of the set's median image."""
 EQUAL_SIZES = 1.1
 """Pixel sizes that differ by less are the same, measured twice."""
-NAMED = 5
 FEW_CLASSES = 5
 
 
 def find_problems(survey: Survey, seen: Sequence[Seen]) -> Survey:
     """The survey with everything found that is wrong, in a fixed order."""
-    turned = list(_turns(seen))
-    files = {file for problem in turned for file in problem.files}
     found = [
         *survey.problems,
         *_nothing(survey),
@@ -40,8 +37,7 @@ def find_problems(survey: Survey, seen: Sequence[Seen]) -> Survey:
         *_pixel_sizes(survey),
         *_grey_values(survey, seen),
         *find_inverted(survey, seen),
-        *turned,
-        *_shifts([item for item in seen if str(item.label_path) not in files]),
+        *find_misplaced(survey.data, seen),
         *_doubles(survey.duplicates, survey),
         *_labels(survey),
     ]
@@ -73,7 +69,7 @@ def split_problems(survey: Survey, section: Validation) -> list[Problem]:
     kept = [image for image in survey.images if image.name in validation]
     if survey.meaning is not None and all(image.empty for image in kept):
         text = (
-            f"no object in validation image {_some([image.name for image in kept])}: the best "
+            f"no object in validation image {some([image.name for image in kept])}: the best "
             "model and its threshold are chosen by what has none"
         )
         remedy = "name images that have some: --set 'validation.names=[\"NAME\"]'"
@@ -83,8 +79,8 @@ def split_problems(survey: Survey, section: Validation) -> list[Problem]:
         outside = [name for name in group.names if name not in validation]
         if inside and outside:
             text = (
-                f"validation image {_some(inside)} is {_like(group)} training image "
-                f"{_some(outside)}: scores there say nothing of new images"
+                f"validation image {some(inside)} is {_like(group)} training image "
+                f"{some(outside)}: scores there say nothing of new images"
             )
             remedy = "take the copies away, or keep them together by validation.names"
             found.append(
@@ -120,7 +116,7 @@ def _channels(survey: Survey, seen: Sequence[Seen]) -> Iterator[Problem]:
         if len(counts) > 1:
             odd, usual = _odd_ones(survey.images, lambda image: image.channels)
             text = (
-                f"{_some([i.image for i in odd])}: {odd[0].channels} channels, where most images "
+                f"{some([i.image for i in odd])}: {odd[0].channels} channels, where most images "
                 f"have {usual}; expected the same number in all"
             )
             yield _of(odd, "channels", "error", text, "convert them, or take them away")
@@ -134,7 +130,7 @@ def _types(survey: Survey) -> Iterator[Problem]:
     odd, usual = _odd_ones(survey.images, lambda image: image.dtype)
     if odd:
         text = (
-            f"{_some([i.image for i in odd])}: grey values of type {odd[0].dtype}, where most "
+            f"{some([i.image for i in odd])}: grey values of type {odd[0].dtype}, where most "
             f"images have {usual}: the same brightness is another number there"
         )
         yield _of(odd, "types", "warning", text, "save all images in the same type")
@@ -154,7 +150,7 @@ def _pixel_sizes(survey: Survey) -> Iterator[Problem]:
     if odd:
         images = [image for image, _ in odd]
         sizes = f"pixels of {in_micrometres(odd[0][1])}, where most have {in_micrometres(usual)}"
-        text = f"{_some([i.image for i in images])}: {sizes}: objects are of another size there"
+        text = f"{some([i.image for i in images])}: {sizes}: objects are of another size there"
         remedy = "rescale them, or train a model for each"
         yield _of(images, "pixel sizes", "warning", text, remedy)
     unknown = [image for image in survey.images if image.pixel_size is None]
@@ -196,54 +192,15 @@ def _grey_values(survey: Survey, seen: Sequence[Seen]) -> Iterator[Problem]:
         if group:
             text, remedy = words[kind]
             most = max(image.saturated for image in group)
-            text = f"{_some([i.image for i in group])}: {text.format(f'up to {most:.0%}')}"
+            text = f"{some([i.image for i in group])}: {text.format(f'up to {most:.0%}')}"
             yield _of(group, kind, "warning", text, remedy)
-
-
-def _turns(seen: Sequence[Seen]) -> Iterator[Problem]:
-    fitted = [item for item in seen if item.surface is not None]
-    unfit = [(item, item.turns) for item in fitted if item.turns is not None]
-    everywhere = clear_turn([turns for _, turns in unfit]) if 2 * len(unfit) > len(fitted) else ""
-    groups = {everywhere: [item for item, _ in unfit]} if everywhere else {}
-    if not everywhere:
-        for item, turns in unfit:
-            groups.setdefault(clear_turn([turns]), []).append(item)
-    for turn, items in groups.items():
-        if turn:
-            files = tuple(dict.fromkeys(str(item.label_path) for item in items))
-            text = f"{_some(files)}: does not fit its image, but would if {turn}"
-            remedy = "look at it over its image; turn it so, or export it again"
-            yield Problem("turned", "warning", files, text, remedy)
-
-
-def _shifts(seen: Sequence[Seen]) -> Iterator[Problem]:
-    fitted = [item for item in seen if item.surface is not None]
-    surfaces = [item.surface for item in fitted if item.surface is not None]
-    everywhere = clear_shift(surfaces)
-    if everywhere is not None:
-        text = (
-            f"the labels of all {len(fitted)} images lie beside what they outline: moved "
-            f"{everywhere} they would fit (where they are, {everywhere.share:.0%} as well)"
-        )
-        files = tuple(str(item.label_path) for item in fitted)
-        yield Problem("shift", "warning", files, text, "export the labels again, or move them")
-        return
-    for item, surface in zip(fitted, surfaces, strict=True):
-        shift = clear_shift([surface])
-        if shift is not None:
-            text = (
-                f"{item.label_path}: lies beside what it outlines: moved {shift} it would fit "
-                f"(where it is, {shift.share:.0%} as well)"
-            )
-            remedy = "look at it over its image; export it again, or move it"
-            yield Problem("shift", "warning", (str(item.label_path),), text, remedy)
 
 
 def _doubles(groups: Iterable[Duplicates], survey: Survey) -> Iterator[Problem]:
     files = {image.name: image.image for image in survey.images}
     for group in groups:
         paths = tuple(files[name] for name in group.names)
-        text = f"{paths[0]} is {_like(group)} {_some(paths[1:])}: it counts several times"
+        text = f"{paths[0]} is {_like(group)} {some(paths[1:])}: it counts several times"
         yield Problem("duplicates", "warning", paths, text, "keep one of them")
 
 
@@ -252,9 +209,7 @@ def _labels(survey: Survey) -> Iterator[Problem]:
     if meaning is None:
         return
     if meaning.kind == "binary" and len(meaning.object_values) > 1:
-        text = (
-            f"binary labels with the values {_some(list(map(value_text, meaning.object_values)))}"
-        )
+        text = f"binary labels with the values {some(list(map(value_text, meaning.object_values)))}"
         yield Problem("values", "note", (), text, "if they are objects, labels.kind=instances")
     guessed = meaning.kind == "classes" and not meaning.class_names
     if guessed and meaning.class_count > FEW_CLASSES:
@@ -284,8 +239,3 @@ def _of(images: Sequence[ImageFacts], kind: str, level: str, text: str, remedy: 
 
 def _like(group: Duplicates) -> str:
     return "the same as" if group.same else "nearly the same as (but for brightness or noise)"
-
-
-def _some(items: Sequence[str]) -> str:
-    more = f" and {len(items) - NAMED} more" if len(items) > NAMED else ""
-    return ", ".join(dict.fromkeys(items[:NAMED])) + more
