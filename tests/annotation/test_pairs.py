@@ -51,6 +51,48 @@ def test_two_folders(images: str, labels: str, ending: str, tmp_path: Path) -> N
     ]
 
 
+@pytest.mark.parametrize(
+    ("images", "labels"), [("raw", "gt"), ("imgs", "masks"), ("images", "seg")]
+)
+def test_other_words_for_two_folders(images: str, labels: str, tmp_path: Path) -> None:
+    touch(tmp_path, f"{images}/a.png", f"{labels}/a.png")
+    assert found(tmp_path) == [("a", f"{images}/a.png", f"{labels}/a.png")]
+
+
+def test_other_words_count_only_where_there_is_no_usual_one(tmp_path: Path) -> None:
+    touch(tmp_path, "images/a.png", "labels/a.png", "raw/b.png", "gt/b.png")
+    assert found(tmp_path) == [("a", "images/a.png", "labels/a.png")]
+    touch(tmp_path / "one", "a.png", "a_mask.png", "raw/b.png")
+    assert found(tmp_path / "one") == [("a", "a.png", "a_mask.png")]
+
+
+def test_the_channel_in_the_names_of_nnunet_is_no_part_of_them(tmp_path: Path) -> None:
+    touch(tmp_path, "imagesTr/c_001_0000.png", "imagesTr/c_002_0000.png", "imagesTs/c_9_0000.png")
+    touch(tmp_path, "labelsTr/c_001.png", "labelsTr/c_002.png")
+    assert [pair[2] for pair in found(tmp_path)] == ["labelsTr/c_001.png", "labelsTr/c_002.png"]
+    touch(tmp_path, "imagesTr/c_002_0001.png")
+    with pytest.raises(AnnotationError, match=r"c_002_0000.png and c_002_0001.png: channels of"):
+        find_pairs(tmp_path)
+
+
+def test_two_labels_of_one_image_are_named(tmp_path: Path) -> None:
+    touch(tmp_path, "images/a.png", "images/b.png", "labels/a.tif", "labels/b.tif")
+    touch(tmp_path, "labels/b_mask.png")
+    with pytest.raises(AnnotationError, match=r"b.tif and b_mask.png are both .* of b.png: keep"):
+        find_pairs(tmp_path)
+
+
+def test_what_nearly_is_a_layout_is_told_how_to_become_one(tmp_path: Path) -> None:
+    touch(tmp_path / "split", "val/images/b.png", "val/masks/b.png")
+    touch(tmp_path / "split", "train/images/a.png", "train/masks/a.png")
+    touch(tmp_path / "split", "train/images/c.png", "train/masks/c.png")
+    with pytest.raises(InputError, match=r"in train/, val/: name one of these, such as .*/train;"):
+        find_pairs(tmp_path / "split")
+    touch(tmp_path / "one", "A_1.jpg", "A_1.PNG")
+    with pytest.raises(InputError, match=r"A_1\.\w+ and A_1\.\w+ have the same name: "):
+        find_pairs(tmp_path / "one")
+
+
 def test_an_equal_name_is_taken_before_one_with_an_ending(tmp_path: Path) -> None:
     touch(tmp_path, "images/a.png", "images/a_seg.png", "images/b.png")
     touch(tmp_path, "labels/a.png", "labels/a_seg.png", "labels/b_mask.png")
@@ -254,6 +296,12 @@ def test_labels_that_do_not_fit_name_both_files(
     with pytest.raises(AnnotationError, match=words) as caught:
         load_pairs([made])
     assert "a_labels.tif" in str(caught.value)
+
+
+def test_transposed_labels_are_said_to_be(tmp_path: Path) -> None:
+    both = pair(tmp_path, Image(plain(4, 6), "YX"), Image(plain(6, 4), "YX"))
+    with pytest.raises(AnnotationError, match="rows and columns are swapped: transpose"):
+        load_pairs([both])
 
 
 def test_colours_of_more_than_8_bits_are_no_labels(tmp_path: Path) -> None:

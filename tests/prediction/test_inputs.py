@@ -15,6 +15,7 @@ from septum.images.image import Image
 from septum.model import save_model
 from septum.prediction import job
 from septum.prediction.files import Options, predict_files
+from septum.prediction.inputs import find_images
 
 
 @pytest.fixture
@@ -235,3 +236,12 @@ def test_what_was_gone_on_with_is_said(tmp_path, monkeypatch, capsys):
     assert written.before == (2 * 32 * 170 + 3 * 32 * 32) / (150 * 170)
     terminal.print_written(dataclasses.replace(written, seconds=2.0))
     assert "(went on at 55%, 0.01 megapixels/s)" in capsys.readouterr().out
+
+
+def test_labels_beside_their_images_are_no_images(tmp_path):
+    labels = ("a_mask.png", "b_mask.png", "t-labels.tif", "c_cp_masks.tif")
+    for name in ("a.png", "t-volume.tif", *labels):
+        (tmp_path / name).touch()
+    names = [path.name for path in find_images([tmp_path])]
+    assert names == ["a.png", "b_mask.png", "c_cp_masks.tif", "t-volume.tif"]
+    assert find_images([tmp_path / "a_mask.png"]) == [tmp_path / "a_mask.png"]

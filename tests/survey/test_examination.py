@@ -14,7 +14,9 @@ import tifffile
 
 from septum.annotation.synthetic import write_example_data
 from septum.images.files import Image, read_image, write_image
+from septum.recipe import Validation
 from septum.survey import seen
+from septum.survey.problems import split_problems
 from septum.survey.survey import Problem, Survey
 from septum.survey.words import describe, describe_problem
 
@@ -86,6 +88,12 @@ def test_a_damaged_file_is_named_and_the_others_are_looked_at(
     assert "copy it again" in problem.remedy
     assert str(path) in describe_problem(problem)
     assert len(look(data).images) == 7
+
+
+def test_an_empty_file_is_named_with_one_remedy(data: Path, only: Only) -> None:
+    (data / "labels" / "05.png").write_bytes(b"")
+    problem = only("unreadable", "error")
+    assert str(problem) == f"{data}/labels/05.png: is empty: copy it again from its origin"
 
 
 def test_sizes_that_differ(data: Path, spoil: Spoil, only: Only) -> None:
@@ -160,6 +168,36 @@ def test_a_constant_a_faint_and_a_saturated_image(data: Path, spoil: Spoil, look
     assert {problem.level for problem in found.values()} == {"warning"}
 
 
+def test_an_image_that_is_a_mask(data: Path, spoil: Spoil, only: Only) -> None:
+    path = spoil("images/02.png", lambda array: np.where(array > 100, 255, 0).astype(np.uint8))
+    problem = only("mask", "warning")
+    assert problem.files == (str(path),)
+    assert "swapped?" in problem.remedy
+
+
+def test_a_mask_that_is_the_inverse_of_the_others(
+    data: Path, spoil: Spoil, look: Look, only: Only
+) -> None:
+    """Of spots: the cells of these images are half of them."""
+    for number in range(8):
+        spots = np.random.default_rng(number).integers(10, 140, (5, 2))
+        mask = np.zeros((160, 160), np.uint8)
+        for y, x in spots:
+            mask[y : y + 12, x : x + 12] = 255
+        grey = np.random.default_rng(50 + number).integers(20, 60, mask.shape)
+        (data / f"labels/{number:02d}.png").unlink()
+        grey = (grey + mask // 4).astype(np.uint8)
+        write_image(data / f"images/{number:02d}.png", Image(grey, "YX"))
+        write_image(data / f"labels/{number:02d}.tif", Image(mask, "YX"))
+    assert look(data).problems == ()
+    path = spoil("labels/03.tif", lambda array: 255 - array)
+    problem = only("inverted", "warning")
+    assert problem.files == (str(path),)
+    assert "is darker than the rest, where in most images it has few" in problem.text
+    spoil("images/03.png", lambda array: 255 - array)  # a crowded image of bright objects is none
+    assert "inverted" not in {problem.kind for problem in look(data).problems}
+
+
 def test_mixed_types(data: Path, spoil: Spoil, only: Only) -> None:
     path = spoil("images/04.png", lambda array: array.astype(np.uint16) * 16)
     problem = only("types", "warning")
@@ -213,6 +251,14 @@ def test_ignored_pixels_and_empty_images(data: Path, spoil: Spoil, look: Look) -
     assert words["ignored"] == "3.1% of the pixels"
 
 
+def test_a_validation_without_an_object_is_said(data: Path, spoil: Spoil, look: Look) -> None:
+    spoil("labels/02.png", lambda array: np.zeros_like(array))
+    (problem,) = split_problems(look(data), Validation(names=("02",)))
+    assert (problem.kind, problem.level) == ("validation", "warning")
+    assert "no object in validation image 02:" in problem.text
+    assert split_problems(look(data), Validation(names=("02", "03"))) == []
+
+
 def test_the_bits_that_are_used(data: Path, spoil: Spoil, look: Look) -> None:
     for number in range(8):
         spoil(f"images/{number:02d}.png", lambda array: array.astype(np.uint16) * 16)
@@ -256,6 +302,7 @@ def test_large_images_are_looked_at_in_windows(
     assert survey.images[0].name.startswith("00[")
     assert survey == look(clean)
     assert "looked at in windows" in dict(describe(survey))["images"]
+    assert survey.series == ()
 
 
 def test_labels_that_are_not_kept_are_read_again(

@@ -79,6 +79,39 @@ def test_where_ignored_pixels_begin_is_no_outline() -> None:
     assert one[REACH, REACH] > other[REACH, REACH]
 
 
+@pytest.mark.parametrize(
+    ("turn", "words"),
+    [
+        (np.flipud, "flipped upside down"),
+        (np.fliplr, "mirrored left to right"),
+        (np.transpose, "transposed (rows and columns swapped)"),
+        # What was rotated to the left has to be rotated to the right.
+        (np.rot90, "rotated by 90° to the right"),
+    ],
+)
+def test_labels_that_were_turned_are_told_how_to_fit(data: Path, spoil, only, turn, words) -> None:  # type: ignore[no-untyped-def]
+    path = spoil("labels/03.png", lambda array: turn(array).copy())
+    problem = only("turned", "warning")
+    assert problem.files == (str(path),)
+    assert problem.text.endswith(f"but would if {words}")
+    for number in range(8):
+        if number != 3:
+            spoil(f"labels/{number:02d}.png", lambda array: turn(array).copy())
+    problem = only("turned", "warning")
+    assert len(problem.files) == 8
+    assert problem.text.endswith(f"but would if {words}")
+
+
+def test_labels_of_other_images_are_said_to_fit_nowhere(data: Path, only) -> None:  # type: ignore[no-untyped-def]
+    for number in range(8):
+        (data / f"labels/{number:02d}.png").rename(data / f"labels/x{number}.png")
+    for number in range(8):
+        (data / f"labels/x{number}.png").rename(data / f"labels/{(number + 1) % 8:02d}.png")
+    problem = only("unfit", "warning")
+    assert len(problem.files) == 8
+    assert "other images (pairs go by name)" in problem.text
+
+
 def test_a_shift_in_words() -> None:
     assert str(Shift(-5, 0, 0.1)) == "5 pixels up"
     assert str(Shift(3, 4, 0.1)) == "3 pixels down and 4 pixels right"

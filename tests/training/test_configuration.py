@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from septum.annotation.labels import LabelMeaning
+from septum.annotation.pairs import split_validation
 from septum.errors import TileSizeError
 from septum.model import network_footprint
 from septum.recipe import Recipe, dump_recipe, load_recipe
@@ -111,6 +112,19 @@ def test_objects_that_the_network_cannot_see_whole_are_said() -> None:
     assert configure(survey(objects=objects(60))).advice == ()
 
 
+def test_what_may_be_the_background_is_said_with_what_swaps_it() -> None:
+    mostly = LabelMeaning("binary", (0, 255), shares=(0.15, 0.85))
+    assert "labels.object=zero" in configure(survey(meaning=mostly)).advice[0]
+    swapped = dataclasses.replace(mostly, object="zero")
+    assert configure(survey(meaning=swapped)).advice == ()
+
+
+def test_slices_of_volumes_may_be_learnt_as_volumes() -> None:
+    stack = tuple(image(f"v[{n}]", axes="ZYX") for n in range(9))
+    assert "network.dimensions=3" in configure(survey(images=stack)).advice[0]
+    assert configure(survey(images=stack), ["network.dimensions=3"]).advice == ()
+
+
 def test_more_than_8_bits_go_by_percentiles() -> None:
     found = configure(survey(bits=12))
     assert changed(found) == {"intensity.method": "percentile", "augment.brightness": 0.02}
@@ -141,6 +155,21 @@ def test_walls_have_weight_as_wide_as_they_are() -> None:
     assert changed(configure(survey(objects=objects(near=0.01, pairs=3)))) == {}
     assert changed(configure(survey(objects=objects(narrow=4.5)))) == {"loss.border_sigma": 3.0}
     assert changed(configure(survey(objects=objects(narrow=18)))) == {"loss.border_sigma": 5.0}
+
+
+def test_validation_holds_an_object() -> None:
+    """Of 30 images without one but for two; the hash of the names keeps others."""
+    drawn = {"04", "05"}
+    images = tuple(
+        dataclasses.replace(part, objects=30 * (part.name in drawn)) for part in survey().images
+    )
+    found = configure(survey(images=images))
+    _, held = split_validation([part.name for part in images], found.recipe.validation)
+    assert len(drawn & {images[index].name for index in held}) == 1
+    assert len(held) > 1
+    assert "which they have not" in found.reasons["validation.names"]
+    one = tuple(dataclasses.replace(part, objects=30 * (part.name == "04")) for part in images)
+    assert "validation.names" not in values(configure(survey(images=one)))
 
 
 def test_more_images_get_more_steps_unless_the_time_is_given() -> None:

@@ -21,6 +21,9 @@ MOST_MAIN = 20
 """More values than these, besides those of smoothed edges, are no classes."""
 FEWEST_BETWEEN = 3
 """Fewer values in between are no smoothed edge."""
+SCATTERED = 0.5
+"""Objects that are one piece: a file of many values has a smaller share only if it is none of
+labels."""
 NEAR = 8.0
 """Grey levels, or distance of colours: of a smoothed edge from the line between two values."""
 
@@ -41,6 +44,8 @@ class Census:
     """Pixels of each value in the examined images."""
     inner: Counter[int] = field(default_factory=Counter)
     """Those of them whose neighbours by faces are all of the same value."""
+    scattered: list[str] = field(default_factory=list)
+    """Examined images of more than MOST_MAIN values, few of which are one piece each."""
 
     @property
     def images(self) -> int:
@@ -74,7 +79,8 @@ class Census:
         They are thin: of at most 2 % of their pixels all neighbours by faces have the same value;
         rare: each is of fewer than 1 % of all pixels; and in colour they lie between two values
         that are neither: within 8 grey levels of the line between these, and 8 or more from both
-        ends. So class numbers, which follow on each other, are none, nor is one thin wall.
+        ends. So class numbers, which follow on each other, are none, nor is one thin wall. Where
+        there are such, values just beside the ends belong to them (`_beside`).
         """
         pixels = sum(self.totals.values())
         thin = {
@@ -96,7 +102,24 @@ class Census:
             off = np.linalg.norm(colours - first - place[:, None] * way, axis=1)
             inside = (place * length >= NEAR) & ((1 - place) * length >= NEAR)
             found |= inside & (off <= NEAR)
-        return set(candidates[found].tolist()) if found.sum() >= FEWEST_BETWEEN else set()
+        between = set(candidates[found].tolist()) if found.sum() >= FEWEST_BETWEEN else set[int]()
+        return between | self._beside(set(self.totals) - between) if between else between
+
+    def _beside(self, values: Collection[int]) -> set[int]:
+        """Values nearly those of a ten times larger one, half of them at most inside: what
+        smoothing, or JPEG, makes of that one next to an edge.
+        """
+        frequent = sorted(values, key=lambda value: -self.totals[value])
+        colours = channels_of(np.array(frequent)).astype(np.float64)
+        found = set[int]()
+        for place, value in enumerate(frequent[1:], start=1):
+            near = np.linalg.norm(colours[:place] - colours[place], axis=1) < NEAR
+            larger = any(
+                self.totals[frequent[i]] >= 10 * self.totals[value] for i in np.flatnonzero(near)
+            )
+            if larger and self.inner[value] <= 0.5 * self.examined[value]:
+                found.add(value)
+        return found
 
     def without(self, values: Collection[int]) -> Census:
         """The census as if pixels of ``values`` were ignored."""
@@ -158,8 +181,12 @@ def take_census(
                 census.inner.update(_inner(labels_S))
             # Two values in all are binary, whatever their pieces.
             if pieces and examined <= EXAMINED and len(census.totals) > 2:
-                for value, number in _pieces(labels_S).items():
+                numbers = _pieces(labels_S)
+                for value, number in numbers.items():
                     census.pieces.setdefault(value, []).append(number)
+                whole = sum(number == 1 for number in numbers.values())
+                if len(numbers) > MOST_MAIN and whole < SCATTERED * len(numbers):
+                    census.scattered.append(name)
         census.occurrences.update(counts.keys())
     return census
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from septum.annotation.coco import open_coco
+from septum.annotation.folder_names import (
+    IMAGE_FOLDERS,
+    LABEL_FOLDERS,
+    equal_names,
+    folders_named,
+    image_and_label_folders,
+    misspelt,
+    parts_of_set,
+)
 from septum.annotation.matching import (
     UnpairedError,
     has_letter,
@@ -17,6 +25,7 @@ from septum.annotation.matching import (
     label_key,
     match_classes,
     match_names,
+    match_nnunet,
     named,
     stem,
 )
@@ -35,13 +44,10 @@ from septum.errors import AnnotationError, InputError
 from septum.images.files import SUFFIXES, natural_key
 from septum.images.zarr_store import is_zarr
 
-IMAGE_FOLDERS = ("images", "image")
-LABEL_FOLDERS = ("labels", "label", "masks", "mask", "annotations", "annotation", "rois")
-
 
 def pairs_of_two_folders(data: Path) -> list[Pair]:
     """Pairs of ``images/`` and ``labels/``; none if ``data`` has neither. Raises InputError."""
-    image_folders, label_folders = _folders(data, IMAGE_FOLDERS), _folders(data, LABEL_FOLDERS)
+    image_folders, label_folders = image_and_label_folders(data)
     for several in (image_folders, label_folders):
         if len(several) > 1:
             raise InputError(
@@ -54,13 +60,16 @@ def pairs_of_two_folders(data: Path) -> list[Pair]:
         missing, there = ("images", label_folders) if label_folders else ("labels", image_folders)
         known = LABEL_FOLDERS if image_folders else IMAGE_FOLDERS
         raise InputError(
-            f"{data}: has {there[0].name}/ but no {missing}/ folder; {_misspelt(data, known)}"
+            f"{data}: has {there[0].name}/ but no {missing}/ folder; {misspelt(data, known)}"
             "expected both"
         )
     images, folder = images_in(image_folders[0]), label_folders[0]
     if not images:
         raise InputError(f"{image_folders[0]}: no image files; known: {' '.join(SUFFIXES)}")
     labels = [*images_in(folder), *outlines_in(folder)]
+    if labels and image_folders[0].name.lower() == "imagestr":
+        matched = match_nnunet(images, labels)
+        return in_order(label_pair(image, file) for image, file in matched.items())
     if labels:
         return _pairs(images, labels)
     parts = [item for item in sorted(folder.iterdir()) if item.is_dir() and item.name[0] != "."]
@@ -90,10 +99,9 @@ def pairs_of_one_folder(data: Path, layouts: str) -> list[Pair]:
         if classes and len(next(iter(classes.values()))) > 1:
             return in_order(class_pair(image, masks) for image, masks in classes.items())
         held = f"{len(files)} image files but no labels" if files else "no image files"
-        known = (*IMAGE_FOLDERS, *LABEL_FOLDERS)
-        raise InputError(
-            f"{data}: {held} in a layout known here; {_misspelt(data, known)}expected {layouts}"
-        )
+        hint = parts_of_set(data) or equal_names(files)
+        hint = hint or misspelt(data, (*IMAGE_FOLDERS, *LABEL_FOLDERS))
+        raise InputError(f"{data}: {held} in a layout known here; {hint}expected {layouts}")
     keys = set(map(label_key, labels))
     volumes = [file for file in images if re.search(r"[-_. ]volume$", stem(file), re.I)]
     test_data = {file for file in volumes if image_key(file) not in keys}
@@ -103,17 +111,20 @@ def pairs_of_one_folder(data: Path, layouts: str) -> list[Pair]:
 def pairs_of_image_folders(data: Path) -> list[Pair]:
     """Pairs of folders ID with ID/images/ID.png and one mask an object in ID/masks/.
 
-    None if there is no such folder. Raises AnnotationError for one without masks/.
+    None if there is no such folder, or one with several images. Raises AnnotationError for one
+    without masks/.
     """
     found, without = [], []
     for item in sorted(data.iterdir(), key=lambda path: natural_key(path.name)):
         if not item.is_dir() or item.name.startswith(".") or is_zarr(item):
             continue
-        image_folders = _folders(item, IMAGE_FOLDERS)
+        image_folders = folders_named(item, IMAGE_FOLDERS)
         images = images_in(image_folders[0]) if len(image_folders) == 1 else []
+        masks = folders_named(item, LABEL_FOLDERS)
+        if len(images) > 1 and masks:
+            return []  # train/ or val/ of a set, not an image
         if len(images) != 1:
             continue
-        masks = _folders(item, LABEL_FOLDERS)
         if len(masks) == 1:
             found.append((images[0], masks[0]))
         else:
@@ -141,7 +152,9 @@ def pairs_of_coco(data: Path) -> list[Pair]:
     files = [data]
     if data.is_dir():
         files = [
-            file for folder in (data, *_folders(data, LABEL_FOLDERS)) for file in coco_in(folder)
+            file
+            for folder in (data, *folders_named(data, LABEL_FOLDERS))
+            for file in coco_in(folder)
         ]
     if not files:
         return []
@@ -152,7 +165,9 @@ def pairs_of_coco(data: Path) -> list[Pair]:
         )
     file = open_coco(files[0])
     above = [files[0].parent, files[0].parent.parent]
-    folders = [place for folder in above for place in (folder, *_folders(folder, IMAGE_FOLDERS))]
+    folders = [
+        place for folder in above for place in (folder, *folders_named(folder, IMAGE_FOLDERS))
+    ]
     pairs, missing = [], []
     for key in file.sizes:
         paths = [folder / name for name in (key, Path(key).name) for folder in folders]
@@ -231,21 +246,6 @@ def _pairs_of_parts(images: Sequence[Path], parts: Sequence[Path]) -> list[Pair]
         for image, file in match_names(images, files).items():
             classes[image][part.name] = file
     return in_order(class_pair(image, files) for image, files in classes.items())
-
-
-def _folders(data: Path, names: Sequence[str]) -> list[Path]:
-    if not data.is_dir():
-        return []
-    return [item for item in sorted(data.iterdir()) if item.is_dir() and item.name.lower() in names]
-
-
-def _misspelt(data: Path, known: Sequence[str]) -> str:
-    for item in sorted(data.iterdir()):
-        if item.is_dir() and item.name.lower() not in known:
-            near = difflib.get_close_matches(item.name.lower(), known, n=1, cutoff=0.7)
-            if near:
-                return f"did you mean {near[0]}/ by {item.name}/? "
-    return ""
 
 
 def _refuse_pickles(folders: Sequence[Path]) -> None:

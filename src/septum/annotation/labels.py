@@ -9,6 +9,15 @@ from typing import Literal
 from septum.annotation.census import Census, Labelled, take_census
 from septum.annotation.colours import parse_colour, value_text
 from septum.annotation.meaning import DRAWN_IGNORED, IGNORE, Declared, Kind, LabelMeaning
+from septum.annotation.refusals import (
+    listed,
+    refuse_empty,
+    refuse_grey_images,
+    refuse_numbered_background,
+    refuse_one_class,
+    refuse_strays,
+    refuse_two_whites,
+)
 from septum.annotation.targets import to_target
 from septum.errors import AnnotationError
 from septum.recipe import Labels
@@ -51,16 +60,17 @@ def find_meaning(
     kind: Kind | Literal["auto"] = section.kind
     if kind == "auto" and declared is not None:
         kind = declared.kind
-    _refuse_empty(census, one_value=declared is not None and bool(declared.names))
+    refuse_empty(census, one_value=declared is not None and bool(declared.names))
     strays = set[int]()
     if declared is None and section.strays != "keep":
         strays = census.strays() | census.in_between()
     if kind == "auto":
+        refuse_grey_images(census)
         kind = _guess(census, section, strays)
     known: tuple[int, ...] = ()
     stray_pixels = 0
     if kind == "classes" and strays and section.strays == "refuse":
-        _refuse_strays(census, strays)
+        refuse_strays(census, strays)
     if kind != "instances" and strays and section.strays == "ignore":
         stray_pixels = sum(census.totals[value] for value in strays)
         census = census.without(strays)
@@ -70,7 +80,7 @@ def find_meaning(
     if section.unlabelled == "ignore" and kind == "classes" and 0 in census.totals:
         ignore, census = (*ignore, 0), census.without({0})
     if kind == "binary":
-        _refuse_one_class(census, section)
+        refuse_one_class(census, section)
         found = _binary(census, section)
     elif kind == "classes":
         found = _classes(census, declared, ignore)
@@ -84,7 +94,7 @@ def _named(meaning: LabelMeaning, names: tuple[str, ...]) -> LabelMeaning:
     if meaning.class_names:
         raise AnnotationError(
             f"labels.names = {list(names)}, but what is drawn has names: "
-            f"{_listed(meaning.class_names)}; leave it out"
+            f"{listed(meaning.class_names)}; leave it out"
         )
     if len(names) != meaning.class_count:
         raise AnnotationError(
@@ -108,22 +118,6 @@ def _object_number(wanted: str | int) -> int:
     return parse_colour(wanted) if wanted.startswith("#") else 0
 
 
-def _refuse_empty(census: Census, one_value: bool) -> None:
-    if not census.images:
-        raise AnnotationError("no label image; expected at least one")
-    if not census.totals:
-        raise AnnotationError(f"every pixel of all {census.images} label images is ignored")
-    if len(census.totals) == 1 and not one_value:
-        (value,) = census.totals
-        where = census.first
-        if census.images > 1:
-            where = f"all {census.images} label images, from {census.first} on,"
-        raise AnnotationError(
-            f"every pixel of {where} has value {value_text(value)}: nothing is annotated; expected "
-            "at least two values, be it in one of several images"
-        )
-
-
 def _guess(census: Census, section: Labels, strays: set[int]) -> Kind:
     values = set(census.totals)
     if section.object != "nonzero":
@@ -134,6 +128,7 @@ def _guess(census: Census, section: Labels, strays: set[int]) -> Kind:
     share = census.one_piece_share(main)
     if len(main) > MANY_VALUES:
         if share >= 0.5:
+            refuse_numbered_background(census)
             return "instances"
         raise AnnotationError(
             f"{census.first} and the other labels hold {len(main)} values in scattered pieces, "
@@ -141,8 +136,12 @@ def _guess(census: Census, section: Labels, strays: set[int]) -> Kind:
             "masks as PNG or TIFF, or set labels.kind"
         )
     if len(main) <= FEW_CLASSES or share < ONE_PIECE:
+        refuse_two_whites(census, main)
         return "classes"
-    return "classes" if census.images > 1 and census.same_values(main) else "instances"
+    if census.images > 1 and census.same_values(main):
+        return "classes"
+    refuse_numbered_background(census)
+    return "instances"
 
 
 def _binary(census: Census, section: Labels) -> LabelMeaning:
@@ -153,7 +152,7 @@ def _binary(census: Census, section: Labels) -> LabelMeaning:
             problem = "no pixel is 0, so that every pixel would be object"
         else:
             problem = f"labels.object = {wanted!r}: value {value_text(number)} never occurs"
-        values = _listed(map(value_text, sorted(census.totals)))
+        values = listed(map(value_text, sorted(census.totals)))
         raise AnnotationError(
             f"{problem}; the labels hold {values}: set labels.object to one of these"
         )
@@ -174,41 +173,6 @@ def _binary(census: Census, section: Labels) -> LabelMeaning:
     )
 
 
-def _refuse_one_class(census: Census, section: Labels) -> None:
-    if section.unlabelled == "ignore":
-        value = next((value for value in sorted(census.totals) if value), 0)
-        raise AnnotationError(
-            f"labels.unlabelled = 'ignore' leaves one class, value {value_text(value)}: nothing "
-            "says what background looks like; draw some of it, too, as another value, or if these "
-            "are objects set labels.kind=instances"
-        )
-
-
-def _refuse_strays(census: Census, strays: set[int]) -> None:
-    found = census.where(strays)
-    name, value, count = found[0]
-    files = sorted({name for name, _, _ in found})
-    kept = _listed(map(value_text, sorted(set(census.totals) - strays)))
-    if strays - census.strays():
-        pixels = sum(census.totals[value] for value in strays)
-        share = 100 * pixels / sum(census.totals.values())
-        raise AnnotationError(
-            f"{name} and {len(files) - 1} other files: {len(strays)} values, at {pixels} pixels "
-            f"({share:.2g} %), are those of smoothed edges, between {kept}; save the masks without "
-            "smoothing (antialiasing), or ignore these pixels: --set labels.strays=ignore (if they "
-            "are classes: keep)"
-        )
-    more = f", as has {len(files) - 1} other file" if len(files) > 1 else ""
-    more += "s" if len(files) > 2 else ""
-    more += f" ({_listed([file for file in files if file != name])})" if more else ""
-    pixels = sum(count for _, _, count in found)
-    raise AnnotationError(
-        f"{name}: value {value_text(value)} at {count} pixels is a stray{more}; expected only "
-        f"{kept}: mend the masks, or ignore the {pixels} pixels of strays: --set "
-        "labels.strays=ignore"
-    )
-
-
 def _classes(census: Census, declared: Declared | None, ignore: tuple[int, ...]) -> LabelMeaning:
     values, names = tuple(sorted(census.totals)), tuple[str, ...]()
     if declared is not None and declared.names:
@@ -223,7 +187,7 @@ def _classes(census: Census, declared: Declared | None, ignore: tuple[int, ...])
     if len(values) < 2:
         shown = names or tuple(map(value_text, values))
         raise AnnotationError(
-            f"the labels hold one class, {_listed(shown)}, and nothing else; expected two at "
+            f"the labels hold one class, {listed(shown)}, and nothing else; expected two at "
             "least: draw what it is to be told from, too"
         )
     pixels = sum(census.totals.values())
@@ -240,13 +204,13 @@ def _overlapping(
     census: Census, section: Labels, declared: Declared | None, ignore: tuple[int, ...]
 ) -> LabelMeaning:
     assert declared is not None, "overlapping classes have names"
-    _refuse_empty(census, one_value=False)
+    refuse_empty(census, one_value=False)
     own = tuple(name for value, name in declared.names if value)
     names = section.names or own
     if len(names) != len(own):
         raise AnnotationError(
             f"labels.names has {len(names)} names for {len(own)} masks; name each, in the order "
-            f"{_listed(own)}"
+            f"{listed(own)}"
         )
     if section.unlabelled == "ignore":
         raise AnnotationError(
@@ -289,8 +253,3 @@ def _instances(census: Census, section: Labels) -> LabelMeaning:
         images=census.images,
         objects=census.entries - census.occurrences.get(0, 0),
     )
-
-
-def _listed(values: Iterable[object]) -> str:
-    texts = [str(value) for value in values]
-    return ", ".join(texts[:10]) + (f" and {len(texts) - 10} more" if len(texts) > 10 else "")

@@ -17,6 +17,7 @@ _LABEL_ENDING = re.compile(rf"[-_. ]({_LABEL_WORDS})$", re.I)
 _LABEL_BEGINNING = re.compile(rf"^({_LABEL_WORDS})[-_. ](?=.)", re.I)
 _IMAGE_ENDING = re.compile(r"[-_. ](images?|img|volume|raw)$", re.I)
 _IMAGE_BEGINNING = re.compile(r"^(images?|img|im|raw)[-_. ](?=.)", re.I)
+_CHANNEL = re.compile(r"_\d{4}$")
 
 
 class UnpairedError(AnnotationError):
@@ -79,6 +80,25 @@ def match_names(images: Sequence[Path], labels: Sequence[Path]) -> dict[Path, Pa
             except AnnotationError as error:
                 failed.append(error)
     raise max(failed, key=lambda e: len(e.files) if isinstance(e, UnpairedError) else 0)
+
+
+def match_nnunet(images: Sequence[Path], labels: Sequence[Path]) -> dict[Path, Path]:
+    """The labels of each image NAME_0000 of nnU-Net, as `match_names` does.
+
+    Raises AnnotationError for channels in files of their own, NAME_0001 …
+    """
+    plain: dict[Path, Path] = {}
+    for image in images:
+        name = image.with_name(_CHANNEL.sub("", stem(image)) + image.suffix)
+        if name in plain:
+            raise AnnotationError(
+                f"{plain[name]} and {image.name}: channels of one image in files of their own; "
+                "expected one file: save them as a TIFF with an axis C (Fiji: Image › Color › "
+                "Merge Channels), or keep one channel"
+            )
+        plain[name] = image
+    matched = match_names(list(plain), labels)
+    return {plain[name]: file for name, file in matched.items()}
 
 
 def match_classes(images: Sequence[Path], labels: Sequence[Path]) -> dict[Path, dict[str, Path]]:
@@ -163,10 +183,19 @@ def _join(images: dict[str, Path], labels: dict[str, Path]) -> dict[Path, Path]:
     if alone:
         problems.append(f"{named(list(alone.values()))} without an image")
     if problems:
-        near = _nearest(without, alone)
+        near = _double(images, labels, alone) or _nearest(without, alone)
         both = {images[key]: labels[key] for key in images if key in labels}
         raise UnpairedError(f"{'; '.join(problems)}; {near}{_REMEDY}", both)
     return {images[key]: labels[key] for key in images}
+
+
+def _double(images: dict[str, Path], labels: dict[str, Path], alone: dict[str, Path]) -> str:
+    for file in alone.values():
+        key = label_key(file)
+        if key in labels and key in images:
+            both = f"{labels[key].name} and {file.name}"
+            return f"{both} are both named as labels of {images[key].name}: keep one; "
+    return ""
 
 
 def _nearest(without: dict[str, Path], alone: dict[str, Path]) -> str:

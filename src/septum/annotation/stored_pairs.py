@@ -150,9 +150,15 @@ def match_parts(
     matched = []
     for (suffix, part), (_, label_part) in zip(parts, label_parts, strict=True):
         if part.extents != label_part.extents:
+            remedy = "export the labels again, or crop"
+            if part.extents[-2:] == label_part.extents[:-3:-1]:
+                remedy = (
+                    "rows and columns are swapped: transpose the labels (Python: array.T; Fiji: "
+                    "Image › Transform › Rotate 90 Degrees Right, then Flip Horizontally)"
+                )
             raise AnnotationError(
                 f"{pair.image} has {_size(part)} pixels, but {pair.labels} has "
-                f"{_size(label_part)}; expected the same size: export the labels again, or crop"
+                f"{_size(label_part)}; expected the same size: {remedy}"
             )
         name = pair.name + suffix
         matched.append(StoredAnnotated(name, part, label_part, size, pair.image, pair.labels))

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from septum.annotation.matching import image_key, is_label_name, label_key, stem
 from septum.errors import InputError
 from septum.images.files import expand_inputs
 from septum.images.stored import StoredImage, open_image
@@ -49,11 +50,14 @@ class LeftOut:
 
 
 def find_images(given: Sequence[Path]) -> list[Path]:
-    """The files of `expand_inputs`; in a folder, results of images that are in it do not count."""
+    """The files of `expand_inputs`; in a folder, results and labels (``a_mask.tif`` beside
+    ``a.tif``) of images that are in it do not count.
+    """
     found = []
     for path in given:
         files = expand_inputs([path])
         if path.is_dir() and files != [path]:
+            files = _without_labels(files)
             stems = {file.stem for file in files}
             files = [
                 file
@@ -62,6 +66,11 @@ def find_images(given: Sequence[Path]) -> list[Path]:
             ]
         found += files
     return list(dict.fromkeys(found))
+
+
+def _without_labels(files: Sequence[Path]) -> list[Path]:
+    images = {name for f in files if not is_label_name(f) for name in (stem(f), image_key(f))}
+    return [f for f in files if not (is_label_name(f) and label_key(f) in images)]
 
 
 def check_images(outputs: Sequence[Output], model: Model, left_out: LeftOut) -> list[Output]:

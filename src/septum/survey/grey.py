@@ -23,6 +23,17 @@ def spread_values(image_CS: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(flat[:, :: step + (step > 1 and step % 2 == 0)])
 
 
+def grey_difference(image_CYX: np.ndarray, labels_YX: np.ndarray, ignore: Sequence[int]) -> float:
+    """Mean grey value of what is not 0 less that of what is 0; NaN where one of them is nothing."""
+    plane_YX = image_CYX.mean(axis=0, dtype=np.float32)
+    drawn_YX = labels_YX != 0
+    valid_YX = ~np.isin(labels_YX, ignore)
+    inside, outside = plane_YX[drawn_YX & valid_YX], plane_YX[~drawn_YX & valid_YX]
+    if not inside.size or not outside.size:
+        return float("nan")
+    return float(inside.mean() - outside.mean())
+
+
 def used_bits(highest: float, dtype: np.dtype) -> int:
     """Bits that values up to ``highest`` take, in the steps of cameras: 8, 10, 12, 14, 16 …; 0 of
     real numbers.

@@ -107,7 +107,10 @@ def find_series(
     """Planes of a stack; and numbered files, where most look much like the next."""
     rows: dict[tuple[str, bool], list[int]] = {}
     for index, (name, file) in enumerate(zip(names, files, strict=True)):
-        stack = name.endswith("]")
+        place = name.rpartition("[")[2] if name.endswith("]") else ""
+        if ":" in place:  # windows of a large image are no neighbours
+            continue
+        stack = bool(place)
         numbered = re.sub(r"\d+(?=\D*$)", "#", Path(file).name)
         if stack or numbered != Path(file).name:
             rows.setdefault(

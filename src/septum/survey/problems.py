@@ -1,4 +1,4 @@
-"""What is wrong with a set as a whole: images that do not go together, labels beside the mark."""
+"""What is wrong with a set as a whole: images that do not go together."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from septum.annotation.colours import value_text
 from septum.annotation.pairs import split_validation
 from septum.errors import AnnotationError
 from septum.recipe import Validation
-from septum.survey.registration import clear_shift
+from septum.survey.placement import find_misplaced
+from septum.survey.polarity import find_inverted
 from septum.survey.seen import Seen, explain
-from septum.survey.survey import Duplicates, ImageFacts, Problem, Survey, in_micrometres
+from septum.survey.survey import Duplicates, ImageFacts, Problem, Survey, in_micrometres, some
 
 SATURATED = {"grey": 0.05, "colour": 0.4}
 """Share of grey values at the top from which an image counts as saturated; a bright field is often
@@ -23,7 +24,6 @@ FAINT = 0.05
 """Contrast of a nearly empty image, in that of the set's median image."""
 EQUAL_SIZES = 1.1
 """Pixel sizes that differ by less are the same, measured twice."""
-NAMED = 5
 FEW_CLASSES = 5
 
 
@@ -35,8 +35,9 @@ def find_problems(survey: Survey, seen: Sequence[Seen]) -> Survey:
         *_channels(survey, seen),
         *_types(survey),
         *_pixel_sizes(survey),
-        *_grey_values(survey),
-        *_shifts(seen),
+        *_grey_values(survey, seen),
+        *find_inverted(survey, seen),
+        *find_misplaced(survey.data, seen),
         *_doubles(survey.duplicates, survey),
         *_labels(survey),
     ]
@@ -65,13 +66,21 @@ def split_problems(survey: Survey, section: Validation) -> list[Problem]:
     chosen = {names[index] for index in held}
     validation = {image.name for image in survey.images if image.whole in chosen}
     files = {image.name: image.image for image in survey.images}
+    kept = [image for image in survey.images if image.name in validation]
+    if survey.meaning is not None and all(image.empty for image in kept):
+        text = (
+            f"no object in validation image {some([image.name for image in kept])}: the best "
+            "model and its threshold are chosen by what has none"
+        )
+        remedy = "name images that have some: --set 'validation.names=[\"NAME\"]'"
+        found.append(_of(kept, "validation", "warning", text, remedy))
     for group in survey.duplicates:
         inside = [name for name in group.names if name in validation]
         outside = [name for name in group.names if name not in validation]
         if inside and outside:
             text = (
-                f"validation image {_some(inside)} is {_like(group)} training image "
-                f"{_some(outside)}: scores there say nothing of new images"
+                f"validation image {some(inside)} is {_like(group)} training image "
+                f"{some(outside)}: scores there say nothing of new images"
             )
             remedy = "take the copies away, or keep them together by validation.names"
             found.append(
@@ -107,7 +116,7 @@ def _channels(survey: Survey, seen: Sequence[Seen]) -> Iterator[Problem]:
         if len(counts) > 1:
             odd, usual = _odd_ones(survey.images, lambda image: image.channels)
             text = (
-                f"{_some([i.image for i in odd])}: {odd[0].channels} channels, where most images "
+                f"{some([i.image for i in odd])}: {odd[0].channels} channels, where most images "
                 f"have {usual}; expected the same number in all"
             )
             yield _of(odd, "channels", "error", text, "convert them, or take them away")
@@ -121,7 +130,7 @@ def _types(survey: Survey) -> Iterator[Problem]:
     odd, usual = _odd_ones(survey.images, lambda image: image.dtype)
     if odd:
         text = (
-            f"{_some([i.image for i in odd])}: grey values of type {odd[0].dtype}, where most "
+            f"{some([i.image for i in odd])}: grey values of type {odd[0].dtype}, where most "
             f"images have {usual}: the same brightness is another number there"
         )
         yield _of(odd, "types", "warning", text, "save all images in the same type")
@@ -141,7 +150,7 @@ def _pixel_sizes(survey: Survey) -> Iterator[Problem]:
     if odd:
         images = [image for image, _ in odd]
         sizes = f"pixels of {in_micrometres(odd[0][1])}, where most have {in_micrometres(usual)}"
-        text = f"{_some([i.image for i in images])}: {sizes}: objects are of another size there"
+        text = f"{some([i.image for i in images])}: {sizes}: objects are of another size there"
         remedy = "rescale them, or train a model for each"
         yield _of(images, "pixel sizes", "warning", text, remedy)
     unknown = [image for image in survey.images if image.pixel_size is None]
@@ -150,14 +159,18 @@ def _pixel_sizes(survey: Survey) -> Iterator[Problem]:
         yield _of(unknown, "pixel sizes", "note", text, "save them with it")
 
 
-def _grey_values(survey: Survey) -> Iterator[Problem]:
+def _grey_values(survey: Survey, seen: Sequence[Seen]) -> Iterator[Problem]:
     contrasts = {image.name: image.high - image.low for image in survey.images}
     usual = float(np.median(list(contrasts.values()))) if contrasts else 0.0
-    groups: dict[str, list[ImageFacts]] = {"constant": [], "faint": [], "saturated": []}
-    for image in survey.images:
+    groups: dict[str, list[ImageFacts]] = {
+        name: [] for name in ("constant", "mask", "faint", "saturated")
+    }
+    for image, item in zip(survey.images, seen, strict=True):
         limit = SATURATED["grey" if image.channels != 3 else "colour"]
         if contrasts[image.name] == 0 and image.low == image.high:
             groups["constant"].append(image)
+        elif np.unique(item.samples).size == 2:
+            groups["mask"].append(image)
         elif contrasts[image.name] < FAINT * usual:
             groups["faint"].append(image)
         elif image.saturated > limit:
@@ -165,6 +178,10 @@ def _grey_values(survey: Survey) -> Iterator[Problem]:
     away = "take them away, or image them again"
     words = {
         "constant": ("the same grey value everywhere", away),
+        "mask": (
+            "two grey values and no more, as a mask has",
+            "were image and labels swapped? Put the image there",
+        ),
         "faint": (
             f"nearly empty: less than {FAINT:.0%} of the usual contrast",
             "take them away, unless there is really nothing in them",
@@ -175,38 +192,15 @@ def _grey_values(survey: Survey) -> Iterator[Problem]:
         if group:
             text, remedy = words[kind]
             most = max(image.saturated for image in group)
-            text = f"{_some([i.image for i in group])}: {text.format(f'up to {most:.0%}')}"
+            text = f"{some([i.image for i in group])}: {text.format(f'up to {most:.0%}')}"
             yield _of(group, kind, "warning", text, remedy)
-
-
-def _shifts(seen: Sequence[Seen]) -> Iterator[Problem]:
-    fitted = [item for item in seen if item.surface is not None]
-    surfaces = [item.surface for item in fitted if item.surface is not None]
-    everywhere = clear_shift(surfaces)
-    if everywhere is not None:
-        text = (
-            f"the labels of all {len(fitted)} images lie beside what they outline: moved "
-            f"{everywhere} they would fit (where they are, {everywhere.share:.0%} as well)"
-        )
-        files = tuple(str(item.label_path) for item in fitted)
-        yield Problem("shift", "warning", files, text, "export the labels again, or move them")
-        return
-    for item, surface in zip(fitted, surfaces, strict=True):
-        shift = clear_shift([surface])
-        if shift is not None:
-            text = (
-                f"{item.label_path}: lies beside what it outlines: moved {shift} it would fit "
-                f"(where it is, {shift.share:.0%} as well)"
-            )
-            remedy = "look at it over its image; export it again, or move it"
-            yield Problem("shift", "warning", (str(item.label_path),), text, remedy)
 
 
 def _doubles(groups: Iterable[Duplicates], survey: Survey) -> Iterator[Problem]:
     files = {image.name: image.image for image in survey.images}
     for group in groups:
         paths = tuple(files[name] for name in group.names)
-        text = f"{paths[0]} is {_like(group)} {_some(paths[1:])}: it counts several times"
+        text = f"{paths[0]} is {_like(group)} {some(paths[1:])}: it counts several times"
         yield Problem("duplicates", "warning", paths, text, "keep one of them")
 
 
@@ -215,9 +209,7 @@ def _labels(survey: Survey) -> Iterator[Problem]:
     if meaning is None:
         return
     if meaning.kind == "binary" and len(meaning.object_values) > 1:
-        text = (
-            f"binary labels with the values {_some(list(map(value_text, meaning.object_values)))}"
-        )
+        text = f"binary labels with the values {some(list(map(value_text, meaning.object_values)))}"
         yield Problem("values", "note", (), text, "if they are objects, labels.kind=instances")
     guessed = meaning.kind == "classes" and not meaning.class_names
     if guessed and meaning.class_count > FEW_CLASSES:
@@ -257,8 +249,3 @@ def _of(images: Sequence[ImageFacts], kind: str, level: str, text: str, remedy: 
 
 def _like(group: Duplicates) -> str:
     return "the same as" if group.same else "nearly the same as (but for brightness or noise)"
-
-
-def _some(items: Sequence[str]) -> str:
-    more = f" and {len(items) - NAMED} more" if len(items) > NAMED else ""
-    return ", ".join(dict.fromkeys(items[:NAMED])) + more

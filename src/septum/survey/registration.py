@@ -30,6 +30,19 @@ Calibrated on four real sets: docs/decisions/0020."""
 FEW = 3
 
 
+TURNS = (
+    "as they are",
+    "flipped upside down",
+    "mirrored left to right",
+    "rotated by 180°",
+    "transposed (rows and columns swapped)",
+    "rotated by 90° to the left",
+    "rotated by 90° to the right",
+    "transposed and rotated by 180°",
+)
+"""What labels may have to be to fit."""
+
+
 @dataclass(frozen=True)
 class Shift:
     """How far labels are from where they fit, in pixels down and to the right; ``share`` of the
@@ -95,6 +108,38 @@ def clear_shift(surfaces: Sequence[np.ndarray]) -> Shift | None:
     if peak < FIT or rest > (REST if len(surfaces) >= FEW else REST_OF_ONE) * peak:
         return None
     return Shift(down, right, here / peak)
+
+
+def fit_turns(
+    image_CYX: np.ndarray, labels_YX: np.ndarray, ignore: Sequence[int] = ()
+) -> np.ndarray | None:
+    """How well the labels fit in each of TURNS, as `fit_surface` counts; NaN where the sides are of
+    another length. Of large images every second, third … pixel is looked at. None: as there.
+    """
+    step = -(-max(labels_YX.shape) // MOST_PIXELS)
+    edges_YX = _edges(image_CYX[:, ::step, ::step])
+    deviation = float(edges_YX.std())
+    outlines_YX = _outlines(labels_YX[::step, ::step], ignore)
+    if np.count_nonzero(outlines_YX) < OUTLINE or not deviation > 0:
+        return None
+    fits = []
+    for transposed in (outlines_YX, outlines_YX.T):
+        for mirrored in (transposed, transposed[:, ::-1]):
+            for turned in (mirrored, mirrored[::-1]):
+                same = turned.shape == edges_YX.shape
+                fits.append(float(edges_YX[turned].mean()) / deviation if same else np.nan)
+    return np.array(fits)
+
+
+def clear_turn(fits: Sequence[np.ndarray]) -> str:
+    """The one of TURNS in which the mean of ``fits`` is good, beyond doubt; "" if there is none."""
+    if not fits:
+        return ""
+    mean = np.nan_to_num(np.mean(fits, axis=0), nan=-1.0)
+    best = int(mean.argmax())
+    rest = float(np.delete(mean, best).max())
+    limit = REST if len(fits) >= FEW else REST_OF_ONE
+    return TURNS[best] if best and mean[best] >= FIT and rest <= limit * mean[best] else ""
 
 
 def _around(surface: np.ndarray, place: tuple[int, int], reach: int) -> float:

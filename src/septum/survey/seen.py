@@ -19,9 +19,9 @@ from septum.annotation.stored_pairs import StoredAnnotated, open_pairs, part_nam
 from septum.errors import ImageFileError, InputError
 from septum.images.files import PICTURE_SUFFIXES
 from septum.images.stored import open_image
-from septum.survey.grey import spread_values
+from septum.survey.grey import grey_difference, spread_values
 from septum.survey.likeness import digest, fingerprint
-from septum.survey.registration import fit_surface
+from septum.survey.registration import FIT, REACH, fit_surface, fit_turns
 from septum.survey.survey import Problem
 
 WHOLE_FILE = 64 << 20
@@ -39,7 +39,8 @@ class Seen:
     """What was seen of one image, plane of a stack or window; see `ImageFacts`.
 
     ``grey``: of three channels that are equal. ``samples``: grey values (C, n). ``surface``: how
-    the labels fit, see `fit_surface`. ``read_labels``: the labels, kept or read again.
+    the labels fit, see `fit_surface`; ``turns``: where they do not, see `fit_turns`.
+    ``difference``: see `grey_difference`. ``read_labels``: the labels, kept or read again.
     """
 
     name: str
@@ -57,6 +58,8 @@ class Seen:
     digest: str
     fingerprint: np.ndarray | None
     surface: np.ndarray | None
+    turns: np.ndarray | None
+    difference: float
     read_labels: Callable[[], np.ndarray]
 
 
@@ -129,6 +132,10 @@ class Reader:
         self._kept += labels_S.nbytes
         if self._kept <= KEPT:
             again = lambda: labels_S
+        surface = fit_surface(flat_CYX, flat_YX, self.ignore)
+        turns = None
+        if surface is not None and not extents and surface[REACH, REACH] < FIT:
+            turns = fit_turns(flat_CYX, flat_YX, self.ignore)
         return Seen(
             name=name or item.name,
             image_path=item.image_path,
@@ -144,7 +151,9 @@ class Reader:
             samples=spread_values(image_CS),
             digest=digest(image_CS),
             fingerprint=fingerprint(image_CS),
-            surface=fit_surface(flat_CYX, flat_YX, self.ignore),
+            surface=surface,
+            turns=turns,
+            difference=grey_difference(flat_CYX, flat_YX, self.ignore),
             read_labels=again,
         )
 
@@ -158,6 +167,8 @@ def explain(error: InputError, pair: Pair | None = None) -> Problem:
         kind = OVERLAP
     if ";" in head:
         text, remedy = head, tail
+    elif kind == "unreadable" and "; copy it again" in text:  # an empty file
+        text, _, remedy = text.partition("; ")
     elif kind == "unreadable":
         remedy = "copy it again from its origin, or take image and label away"
     paths = (pair.image, pair.labels) if pair is not None else ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -200,3 +201,9 @@ class Survey:
 def in_micrometres(pixel_size: tuple[float, ...]) -> str:
     """``0.5 × 0.5 µm``."""
     return " × ".join(f"{size:g}" for size in pixel_size) + " µm"
+
+
+def some(items: Sequence[str]) -> str:
+    """The first five, and how many more there are."""
+    more = f" and {len(items) - 5} more" if len(items) > 5 else ""
+    return ", ".join(dict.fromkeys(items[:5])) + more

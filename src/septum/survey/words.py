@@ -61,7 +61,9 @@ def _images(survey: Survey) -> str:
     files = len({image.image for image in survey.images})
     parts = [f"{count}"]
     if survey.windows:
-        parts = [f"{files} files, large ones looked at in windows, {count} in all"]
+        parts = [
+            f"{files} file{'s' * (files > 1)}, large ones looked at in windows, {count} in all"
+        ]
     elif files < count:
         parts.append(f"in {files} file{'s' * (files > 1)}")
     axes = Counter(image.axes for image in survey.images)

@@ -202,6 +202,16 @@ def choose_validation(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
             reason = "whole stacks: slices of one stack look alike"
             yield Choice("validation.names", tuple(own[index] for index in held), reason)
     else:
+        own = list(survey.wholes)
+        _, held = split_validation(own, Validation(fraction=section.fraction))
+        drawn = {image.whole for image in survey.images if not image.empty}
+        if len(drawn) > 1 and drawn.isdisjoint(own[index] for index in held):
+            rest = [name for name in own if name in drawn]
+            _, one = split_validation(rest, Validation(fraction=section.fraction))
+            names = [*(rest[index] for index in one), *(own[index] for index in held)]
+            reason = "a share by a hash of the names, and one that has objects, which they have not"
+            yield Choice("validation.names", tuple(names), reason)
+            return
         reason = "this share, by a hash of the names"
         yield Choice("validation.fraction", section.fraction, reason)
 

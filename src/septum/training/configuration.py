@@ -16,7 +16,7 @@ from septum.survey.survey import Survey
 from septum.training.choices import CHOOSERS, Choice
 from septum.training.data import is_divisible
 
-SEEN_SHARE, TINY = 0.75, 6.0
+SEEN_SHARE, TINY, MOSTLY_OBJECT = 0.75, 6.0, 0.8
 """Of what one output pixel sees: larger objects are not seen whole; and pixels of a tiny one."""
 
 
@@ -126,8 +126,18 @@ def _advice(survey: Survey, recipe: Recipe) -> Iterator[str]:
                 f"half of the objects are narrower than {median:.1f} pixels: train on images "
                 f"enlarged by {2 * TINY / median:.1f}, or of a higher magnification"
             )
-    if survey.meaning is not None and survey.doubt:
-        yield f"labels are taken for {survey.meaning.kind}: {survey.doubt}"
+    meaning = survey.meaning
+    if meaning is not None and meaning.kind == "binary" and meaning.object == "nonzero":
+        share = meaning.shares[1]
+        if share > MOSTLY_OBJECT:
+            yield (
+                f"what is not 0, {share:.0%} of the pixels, is learnt as the object; if it is the "
+                "background: --set labels.object=zero"
+            )
+    if recipe.network.dimensions == 2 and any("Z" in image.axes for image in survey.images):
+        yield "volumes are learnt slice by slice; as volumes: --set network.dimensions=3"
+    if meaning is not None and survey.doubt:
+        yield f"labels are taken for {meaning.kind}: {survey.doubt}"
     if len(survey.wholes) == 1 and not is_divisible(next(iter(survey.wholes.values()))):
         yield (
             "one image only, too small to be divided, so it is validated on as well: scores will "
