@@ -353,10 +353,3 @@ def test_a_store_is_looked_at_as_a_file_is(clean: Path, tmp_path: Path, look: Lo
         files.channels,
         files.meaning,
     )
-
-
-def test_objects_without_background_are_said(data: Path, look: Look, only: Only) -> None:
-    problem = only("partial", "warning", "labels.unlabelled=ignore")
-    assert "no background but the gaps" in problem.text
-    assert "labels.ignore=V" in problem.remedy
-    assert look(data).problems == ()

@@ -103,7 +103,9 @@ class Census:
             inside = (place * length >= NEAR) & ((1 - place) * length >= NEAR)
             found |= inside & (off <= NEAR)
         between = set(candidates[found].tolist()) if found.sum() >= FEWEST_BETWEEN else set[int]()
-        return between | self._beside(set(self.totals) - between) if between else between
+        rest = set(self.totals) - between
+        numbered = len(rest) > MOST_MAIN and self.one_piece_share(rest - {0}) >= SCATTERED
+        return between if numbered or not between else between | self._beside(rest)
 
     def _beside(self, values: Collection[int]) -> set[int]:
         """Values nearly those of a ten times larger one, half of them at most inside: what

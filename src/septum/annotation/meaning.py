@@ -101,7 +101,8 @@ class LabelMeaning:
             masks = [f"{name} → {n} ({parts[n]})" for n, name in enumerate(self.titles) if n]
             text = f"overlapping classes: {', '.join(masks)}, none of them {parts[0]}"
         else:
-            zero = "not annotated, ignored" if self.unlabelled_ignored else "background"
+            partly = "not annotated: background beside objects, else ignored"
+            zero = partly if self.unlabelled_ignored else "background"
             text = (
                 f"instances: {self.images} images, {self.objects} objects ({parts[1]} of pixels), "
                 f"0 = {zero}"

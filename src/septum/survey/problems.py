@@ -215,20 +215,10 @@ def _labels(survey: Survey) -> Iterator[Problem]:
     if guessed and meaning.class_count > FEW_CLASSES:
         text = f"{meaning.class_count} classes, since the label images share their values"
         yield Problem("values", "note", (), text, "if they are objects, labels.kind=instances")
-    if meaning.kind == "instances" and meaning.unlabelled_ignored:
-        text = (
-            "labels.unlabelled=ignore leaves no background but the gaps between touching objects: "
-            "the model will see objects everywhere"
-        )
-        remedy = (
-            "draw the missing objects, or cover them with one value V: --set labels.ignore=V, "
-            "without labels.unlabelled"
-        )
-        yield Problem("partial", "warning", (), text, remedy)
     gold = [image for image in survey.images if "_GT/SEG" in image.labels.replace("\\", "/")]
     if gold and not meaning.unlabelled_ignored:
         text = "the challenge's gold truth: cells that are missing in it count as background"
-        remedy = "if so, train on the silver truth (…_ST), which is complete"
+        remedy = "if so, --set labels.unlabelled=ignore, or train on the silver truth (…_ST)"
         yield _of(gold, "partial", "note", text, remedy)
 
 
