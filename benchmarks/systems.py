@@ -57,6 +57,7 @@ SYSTEMS = {
     "blog-2018": System("blog-2018"),
     "paper-2015": System("paper-2015"),
     "default": System("default"),
+    "quick": System("quick"),
     "default-no-elastic": System("default", ("augment.elastic_sigma=0",), "default"),
     "default-no-border": System("default", ("loss.border_weight=0",), "default"),
     "paper-2015-no-elastic": System("paper-2015", ("augment.elastic_sigma=0",), "paper-2015"),

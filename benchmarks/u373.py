@@ -41,6 +41,8 @@ VALIDATION = 8
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
 SEEDS = (None, 0.8, 0.9, 0.95)
 SMALLEST = (0, 100, 300, 600)
+HOLES = (0, 2000)
+"""Pixels of the largest hole that is filled: the bright middle of a cell looks like what is beside."""
 
 
 def main() -> None:
@@ -62,7 +64,10 @@ def main() -> None:
         command += f" --minutes {arguments.minutes:g}"
     if arguments.recipe != "default":
         command += f" --recipe {arguments.recipe}"
-    write_result(f"u373-{arguments.truth}", summarize(run, frames, arguments.truth), command)
+    name = f"u373-{arguments.truth}"
+    if arguments.recipe != "default":
+        name += f"-{arguments.recipe}"
+    write_result(name, summarize(run, frames, arguments.truth), command)
     print_tables("systems")
 
 
@@ -123,8 +128,10 @@ def summarize(
     count = model.recipe.validation.last
     tuned = [(predict(f), read_image(labels_of(f, truth)).array) for f in frames[-count:]]
     choices = [
-        Separation(threshold, seeds, smallest)
-        for threshold, seeds, smallest in itertools.product(THRESHOLDS, SEEDS, SMALLEST)
+        Separation(threshold, seeds, smallest, holes)
+        for threshold, seeds, smallest, holes in itertools.product(
+            THRESHOLDS, SEEDS, SMALLEST, HOLES
+        )
         if seeds is None or seeds > threshold
     ]
     best = max(choices, key=lambda choice: seg_over(tuned, choice))
@@ -141,7 +148,13 @@ def summarize(
             "threshold": best.threshold,
             "seeds": best.seeds,
             "minimum": best.minimum,
+            "fill": best.fill,
         },
+        "curve": [
+            {"minutes": record["seconds"] / 60, "iou": record["iou"]}
+            for record in history
+            if record["kind"] == "validation"
+        ],
         "validation_seg": seg_over(tuned, best),
         "scored_frames": scored,
         "seg": float(seg_objects.mean()),

@@ -116,6 +116,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "systems-ablations": lambda: systems.ablations(load),
     "systems-goals": lambda: systems.goals(load),
     "systems-u373": lambda: systems.u373(load),
+    "systems-curves": lambda: systems.curves(load),
     "systems-sliding-window": lambda: systems.sliding_window(load),
     "heads": lambda: heads.heads(load),
     "tutorial-phase-contrast": lambda: tutorials.phase_contrast(load),
