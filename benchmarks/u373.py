@@ -42,7 +42,7 @@ THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
 SEEDS = (None, 0.8, 0.9, 0.95)
 SMALLEST = (0, 100, 300, 600)
 HOLES = (0, 2000)
-"""Pixels of the largest hole that is filled: the bright middle of a cell looks like what is beside."""
+"""Pixels of the largest hole that is filled: a cell's bright middle looks like background."""
 
 
 def main() -> None:

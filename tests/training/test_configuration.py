@@ -15,7 +15,7 @@ from septum.errors import TileSizeError
 from septum.model import network_footprint
 from septum.recipe import Recipe, dump_recipe, load_recipe
 from septum.survey.survey import Channel, Histogram, ImageFacts, ObjectFacts, Series, Spread, Survey
-from septum.training.configuration import Configuration, configure
+from septum.training.configuration import ALWAYS, Configuration, configure
 from septum.training.loop import train
 
 CHANNEL = Channel(
@@ -53,16 +53,24 @@ def values(found: Configuration) -> dict[str, Any]:
 
 
 def changed(found: Configuration) -> dict[str, Any]:
-    return {c.key: c.value for c in found.changed if c.key != "labels.kind"}
+    """What differs from the recipe ``default``, but for what always does."""
+    return {c.key: c.value for c in found.changed if c.key not in ALWAYS}
 
 
 def numbered(share: float) -> LabelMeaning:
     return LabelMeaning("instances", (0, 1), shares=(1 - share, share))
 
 
+def test_a_chosen_recipe_ends_by_itself_unless_the_user_says_otherwise() -> None:
+    found = configure(survey())
+    assert found.recipe.training.patience == 4
+    assert found.recipe.training.validate_every * 10 == found.recipe.training.steps
+    assert configure(survey(), ["training.patience=0"]).recipe.training.patience == 0
+
+
 def test_images_that_default_was_made_for_get_it() -> None:
     found = configure(survey())
-    default = load_recipe("default", ["labels.kind=binary"])
+    default = load_recipe("default", ["labels.kind=binary", "training.patience=4"])
     assert found.recipe.model_copy(update={"name": "default"}) == default
     assert found.describe() == ["chosen for these images: the recipe default"]
     assert all(choice.reason for choice in found.choices)
@@ -181,7 +189,9 @@ def test_more_images_get_more_steps_unless_the_time_is_given() -> None:
     assert found["training.steps"] == 4750  # 12 · 200 · 512² / 260² / 2, to the next 250
     assert found["training.validate_every"] == 475
     assert values(configure(many(9000)))["training.steps"] == 10_000
-    assert "training.steps" not in values(configure(many(200), hours=1.0))
+    planned = values(configure(many(200), hours=1.0))
+    assert "training.steps" not in planned
+    assert planned["training.validate_every"] == 0  # as often as the plan says
     assert "training.steps" not in values(configure(many(200), ["training.epochs=3"]))
 
 

@@ -15,10 +15,13 @@ from septum.recipe import Recipe, build_recipe, load_recipe
 from septum.survey.survey import Survey
 from septum.training.choices import CHOOSERS, Choice
 from septum.training.data import is_divisible
+from septum.training.planning import VALIDATIONS
 
 SEEN_SHARE, TINY, MOSTLY_OBJECT = 0.75, 6.0, 0.8
 """Of what one output pixel sees: larger objects are not seen whole; and pixels of a tiny one."""
 
+ALWAYS = ("labels.kind", "training.patience")
+"""Keys that are chosen whatever the images are."""
 
 Fits = Callable[[Recipe, int], bool]
 """Whether a step of this recipe, with so many tiles in memory at once, fits."""
@@ -46,7 +49,7 @@ class Configuration:
 
     def describe(self) -> list[str]:
         """What is not as in the recipe ``default``, in a few lines."""
-        shown = [choice for choice in self.changed if choice.key != "labels.kind"]
+        shown = [choice for choice in self.changed if choice.key not in ALWAYS]
         lines = [f"chosen for these images: {choice}" for choice in shown]
         return [*(lines or ["chosen for these images: the recipe default"]), *self.advice]
 
@@ -75,10 +78,12 @@ def configure(
         recipe = build_recipe(tree)
         for choice in choose(survey, recipe):
             held = choice.key in fixed or (split and choice.key.startswith("validation."))
-            if held or (hours is not None and choice.key in _PLANNED):
+            if held or (hours is not None and choice.key == "training.steps"):
                 continue
-            _set(tree, choice)
             choices.append(choice)
+            if hours is not None and choice.key == "training.validate_every":
+                choices[-1] = Choice(choice.key, 0, f"{VALIDATIONS} times in the time given")
+            _set(tree, choices[-1])
     if fits is not None:
         for choice in _memory(build_recipe(tree), fits, fixed):
             choices = [c for c in choices if c.key != choice.key]
@@ -86,9 +91,6 @@ def configure(
             choices.append(choice)
     recipe = build_recipe(tree)
     return Configuration(recipe, tuple(choices), tuple(_advice(survey, recipe)), base)
-
-
-_PLANNED = ("training.steps", "training.validate_every")
 
 
 def _memory(recipe: Recipe, fits: Fits, fixed: set[str]) -> Iterator[Choice]:

@@ -18,7 +18,7 @@ from septum.survey.examination import Watch, take_survey
 from septum.survey.problems import split_problems
 from septum.survey.survey import Problem, Survey
 from septum.survey.words import describe, describe_problem
-from septum.training.configuration import Configuration, configure
+from septum.training.configuration import ALWAYS, Configuration, configure
 from septum.training.data import is_divisible
 from septum.training.memory import fits_memory
 
@@ -79,7 +79,7 @@ class Inspection:
         }
 
     def _count(self) -> str:
-        count = len([c for c in self.configuration.changed if c.key != "labels.kind"])
+        count = len([c for c in self.configuration.changed if c.key not in ALWAYS])
         return f"{count} value{'s' * (count != 1)} changed" if count else "nothing changed"
 
 
