@@ -41,13 +41,13 @@ SCORED = 0.1
 """Share of the images that is only scored."""
 HEADS = {
     "plain": ["loss.border_weight=0"],
-    "border-weights": [],
+    "border-weights": ["loss.border_weight=5", "loss.border_sigma=2"],
     "paper-weights": ["loss.border_weight=10", "loss.border_sigma=5"],
     "border": ["network.head=border", "loss.border_weight=0"],
     "distance": ["network.head=distance", "loss.border_weight=0"],
 }
 """`plain` foreground alone; `border-weights` and `paper-weights` foreground with the weights of the
-recipe and of the paper; `border` three classes; `distance` foreground and distance map."""
+recipe `default` and of the paper; `border` three classes; `distance` foreground and distance map."""
 
 
 def main() -> None:
