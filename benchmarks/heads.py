@@ -46,8 +46,8 @@ HEADS = {
     "border": ["network.head=border", "loss.border_weight=0"],
     "distance": ["network.head=distance", "loss.border_weight=0"],
 }
-"""`plain` foreground alone; `border-weights` and `paper-weights` foreground with the weights of the
-recipe `default` and of the paper; `border` three classes; `distance` foreground and distance map."""
+"""`plain` foreground alone; `border-weights` and `paper-weights` foreground with the weights of
+`default` and of the paper; `border` three classes; `distance` foreground and distance map."""
 
 
 def main() -> None:

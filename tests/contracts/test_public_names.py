@@ -15,6 +15,7 @@ PUBLIC = {
     "Recipe",
     "load_model",
     "load_recipe",
+    "predict_maps",
     "predict_mask",
     "predict_probabilities",
     "predict_tiles",

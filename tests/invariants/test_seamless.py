@@ -321,7 +321,7 @@ def test_an_image_of_another_dtype_is_normalised_by_the_models_range():
     footprint = unet_footprint(1)
     image = np.random.default_rng(2).integers(0, 60000, (1, 20, 20), dtype=np.uint16)
     predictor = engine(Identity(footprint), footprint.extent_for_core(6))
-    object.__setattr__(predictor, "intensity", IntensityRange((30000.0,), (9000.0,)))
+    object.__setattr__(predictor, "intensities", (IntensityRange((30000.0,), (9000.0,)),))
     probability = predict_probabilities(predictor, image)[1]
     expected = 1 / (1 + np.exp(-(image[0] - 30000.0) / 9000.0))
     assert math.isclose(float(np.abs(probability - expected).max()), 0, abs_tol=1e-6)

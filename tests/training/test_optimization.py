@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from septum.recipe import Training
-from septum.training.optimization import learning_rate, update_average
+from septum.training.optimization import learning_rate, tiles_of_statistics, update_average
 
 
 def test_constant_stays() -> None:
@@ -62,3 +62,17 @@ def test_the_average_forgets_where_it_began_in_the_first_steps() -> None:
         update_average(average, network, step, decay=0.999)
     # With the decay of 0.999 from the start it would still be at 942.
     assert average.weight.item() < 2
+
+
+@pytest.mark.parametrize(
+    ("batch", "micro", "every", "steps", "sizes"),
+    [(2, 0, 1000, 32, {2}), (2, 1, 1000, 32, {1}), (2, 0, 40, 6, {2}), (5, 2, 1000, 13, {2, 1})],
+)
+def test_statistics_are_of_64_tiles_or_a_small_share_of_the_steps(
+    batch: int, micro: int, every: int, steps: int, sizes: set[int]
+) -> None:
+    wanted = tiles_of_statistics(Training(steps=1, batch=batch, micro_batch=micro), every)
+    assert {step for step, _ in wanted} == set(range(steps))
+    assert {len(part) for _, part in wanted} == sizes
+    first = [index for step, part in wanted if step == 0 for index in part]
+    assert first == list(range(batch))

@@ -17,6 +17,7 @@ MOST = 0.5
 
 
 def refuse_empty(census: Census, one_value: bool) -> None:
+    """Refuse labels in which nothing is drawn; ``one_value``: outlines need no second value."""
     if not census.images:
         raise AnnotationError("no label image; expected at least one")
     if not census.totals:
@@ -33,6 +34,7 @@ def refuse_empty(census: Census, one_value: bool) -> None:
 
 
 def refuse_one_class(census: Census, section: Labels) -> None:
+    """Refuse scribbles of one class: without 0, nothing is left to tell it from."""
     if section.unlabelled == "ignore":
         value = next((value for value in sorted(census.totals) if value), 0)
         raise AnnotationError(
@@ -43,6 +45,7 @@ def refuse_one_class(census: Census, section: Labels) -> None:
 
 
 def refuse_strays(census: Census, strays: set[int]) -> None:
+    """Refuse values of too few pixels for a class, and those of smoothed edges."""
     found = census.where(strays)
     name, value, count = found[0]
     files = sorted({name for name, _, _ in found})
@@ -109,6 +112,7 @@ def refuse_grey_images(census: Census) -> None:
 
 
 def listed(values: Iterable[object]) -> str:
+    """Some of ``values``, and how many more there are."""
     texts = [str(value) for value in values]
     return ", ".join(texts[:10]) + (f" and {len(texts) - 10} more" if len(texts) > 10 else "")
 

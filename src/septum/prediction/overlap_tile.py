@@ -211,7 +211,7 @@ def predict_maps(predictor: Predictor, image_CS: np.ndarray) -> Float32[np.ndarr
     """
     check_image(predictor, ArrayPixels(image_CS))
     extents = image_CS.shape[1:]
-    map_MS = np.empty((len(predictor.names), *extents), np.float32)
+    map_MS = np.empty((predictor.stored_count, *extents), np.float32)
     tiles = list(tile_grid(extents, predictor.tile, predictor.footprint))
     asked = ((ArrayPixels(image_CS), tile) for tile in tiles)
     for tile, part_MT in zip(tiles, predict_windows(predictor, asked), strict=True):

@@ -56,6 +56,11 @@ class Predictor:
         return self.classes + (self.maps == "core")
 
     @property
+    def stored_count(self) -> int:
+        """The same, with the uncertainty of several networks."""
+        return self.map_count + (len(self.networks) > 1)
+
+    @property
     def channels(self) -> int:
         """Of the images."""
         return len(self.intensities[0].offset)

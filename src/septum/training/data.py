@@ -84,6 +84,12 @@ class Data:
         return {"data": _fingerprint(self.training), "validation": _fingerprint(self.validation)}
 
 
+def planned_steps(recipe: Recipe, data: Data) -> int:
+    """The number of steps of a run: as the recipe says, or of so many epochs of this data."""
+    section = recipe.training
+    return section.steps or section.epochs * math.ceil(len(data.training) / section.batch)
+
+
 def load_data(path: Path, recipe: Recipe, memory: int | None = None) -> Data:
     """Find, read, check and split the annotated images; raises InputError and its kinds.
 

@@ -19,18 +19,20 @@ from septum.model import AnyNetwork, Model, build_network, load_model
 from septum.network.batch_norm import measure_batch_norm, share_batch_norm
 from septum.prediction.overlap_tile import prepare
 from septum.recipe import Recipe
-from septum.training.data import Data
+from septum.training.data import Data, planned_steps
 from septum.training.device_samples import choose_tiles
 from septum.training.loss_record import LossRecord
-from septum.training.optimization import build_optimizer, optimizer_tensors, restore_optimizer
+from septum.training.optimization import (
+    build_optimizer,
+    optimizer_tensors,
+    restore_optimizer,
+    tiles_of_statistics,
+)
 from septum.training.run_folder import RunFolder
 from septum.training.samples import build_sampler
 from septum.training.separation_choice import describe_choices, with_choices
 from septum.training.tracking import format_duration
 from septum.training.validation import Targets, validate
-
-STATISTICS_TILES = 64
-"""Tiles of which the statistics of batch normalisation are taken for averaged weights."""
 
 
 class Job:
@@ -167,22 +169,14 @@ class Job:
         return self.step % self.validate_every == 0 or self.step == self.steps
 
     def measure_statistics(self) -> None:
-        """Give averaged weights the statistics of batch normalisation that are their own.
-
-        They are those of the first tiles of the run, always the same, so that they change with the
-        weights alone; of as many as take a small share of the time between two validations.
-        """
-        if self.average is None or self.recipe.network.normalization == "none":
-            return
-        section = self.recipe.training
-        at_once, every = section.micro_batch or section.batch, min(self.validate_every, self.steps)
-        steps = min(math.ceil(STATISTICS_TILES / section.batch), every // 8 + 1)
-        parts = [range(section.batch)[i : i + at_once] for i in range(0, section.batch, at_once)]
-        wanted = [(step, part) for step in range(steps) for part in parts]
-        own = self.ranks.share(len(wanted))
-        drawn = (self.tiles.batch(*wanted[number], self.device)[1] for number in own)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
-            measure_batch_norm(self.average, drawn, len(wanted), self.ranks)
+        """Give averaged weights the statistics of batch normalisation that are their own."""
+        if self.average is not None and self.recipe.network.normalization == "batch":
+            often = min(self.validate_every, self.steps)
+            wanted = tiles_of_statistics(self.recipe.training, often)
+            own = self.ranks.share(len(wanted))
+            drawn = (self.tiles.batch(*wanted[number], self.device)[1] for number in own)
+            with torch.autocast(self.device.type, self.dtype, self.dtype == torch.bfloat16):
+                measure_batch_norm(self.average, drawn, len(wanted), self.ranks)
 
     def validate(self) -> dict[str, Any]:
         """Score the validation images, write the record, keep the model if it is the best."""
@@ -300,12 +294,6 @@ class Job:
             f"{describe_choices(best)}; peak memory {peak_memory(self.device) / 1e9:.1f} GB; "
             f"model: {self.run.best}"
         )
-
-
-def planned_steps(recipe: Recipe, data: Data) -> int:
-    """The number of steps of a run: as the recipe says, or of so many epochs of this data."""
-    section = recipe.training
-    return section.steps or section.epochs * math.ceil(len(data.training) / section.batch)
 
 
 def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

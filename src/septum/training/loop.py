@@ -13,11 +13,11 @@ from septum.devices import Ranks, joined_ranks
 from septum.errors import Interrupted, RankError, RecipeError, RunFolderError
 from septum.memory import raise_allocator_thresholds
 from septum.recipe import Recipe, load_recipe
-from septum.training.data import load_data, memory_for_images
+from septum.training.data import load_data, memory_for_images, planned_steps
 from septum.training.doubts import LEVEL_STEPS, find_doubts
 from septum.training.inspection import Inspection, inspect_data
 from septum.training.interruption import Interruption
-from septum.training.job import Job, planned_steps
+from septum.training.job import Job
 from septum.training.memory import check_memory, guarded
 from septum.training.planning import plan_steps
 from septum.training.run_folder import (

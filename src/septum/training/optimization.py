@@ -64,6 +64,22 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
+STATISTICS_TILES = 64
+"""Tiles of which the statistics of batch normalisation are taken for averaged weights."""
+
+
+def tiles_of_statistics(section: Training, every: int) -> list[tuple[int, range]]:
+    """Step and samples of the tiles of which averaged weights take their statistics.
+
+    The first of the run, always the same, so that statistics change with the weights alone; as many
+    at once as in training, and no more than take a small share of ``every`` steps.
+    """
+    at_once = section.micro_batch or section.batch
+    steps = min(math.ceil(STATISTICS_TILES / section.batch), every // 8 + 1)
+    parts = [range(section.batch)[i : i + at_once] for i in range(0, section.batch, at_once)]
+    return [(step, part) for step in range(steps) for part in parts]
+
+
 @torch.no_grad()
 def update_average(average: nn.Module, network: nn.Module, step: int, decay: float) -> None:
     """Move average ← d · average + (1 − d) · network, d rising to ``decay`` over the first steps.
