@@ -66,6 +66,8 @@ def test_a_chosen_recipe_ends_by_itself_unless_the_user_says_otherwise() -> None
     assert found.recipe.training.patience == 4
     assert found.recipe.training.validate_every * 10 == found.recipe.training.steps
     assert configure(survey(), ["training.patience=0"]).recipe.training.patience == 0
+    short = configure(survey(), ["training.steps=40"]).recipe.training
+    assert (short.steps, short.validate_every) == (40, 4)
 
 
 def test_images_that_default_was_made_for_get_it() -> None:

@@ -29,7 +29,7 @@ SPARSE, OBJECT_SHARE = 0.05, 0.5
 """Share of object pixels below which so many of the tiles are drawn around objects."""
 PASSES, MOST_STEPS, STEP = 12, 10_000, 250
 """Every tile of a large set is seen so often, but for so many steps; in steps of so many."""
-VALIDATIONS, PATIENCE = 10, 4
+VALIDATIONS_IN_ALL, PATIENCE = 10, 4
 """In a whole run; and so many of them in a row that were no better end it."""
 NEAR = 0.05
 """Share of the objects below which nobody minds that they are near each other."""
@@ -182,7 +182,7 @@ def choose_steps(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
     count = len(survey.images)
     images = f"{count} image{'s' * (count != 1)}, {tiles:.0f} tiles' worth of pixels"
     yield Choice("training.steps", steps, f"for {images}")
-    yield Choice("training.validate_every", max(steps // VALIDATIONS, 1), "ten times in all")
+    yield Choice("training.validate_every", max(steps // VALIDATIONS_IN_ALL, 1), "ten times in all")
     reason = "ends by itself when so many validations in a row were no better"
     yield Choice("training.patience", PATIENCE, reason)
 
