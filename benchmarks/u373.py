@@ -140,7 +140,13 @@ def summarize(
     tables = [contingency(label_objects(p, best)[0], labels).overlaps() for p, labels in maps]
     seg_objects = np.concatenate([seg_of_objects(table) for table in tables])
     found = add_detections([detection(table) for table in tables])
+    silver = [
+        contingency(*(read_image(labels_of(f, t)).array for t in ("silver", "gold")))
+        for f in scored
+    ]
+    silver_objects = np.concatenate([seg_of_objects(table.overlaps()) for table in silver])
     return {
+        "seg_of_silver_truth": float(silver_objects.mean()),
         "steps": history[-1]["step"],
         "minutes": history[-1]["seconds"] / 60,
         "training_frames": len(frames) - count,

@@ -148,6 +148,10 @@ def u373(load: Load) -> str:
         "|---|---|---|---|---|",
     ]
     notes, curves = [], []
+    silver = load("u373-silver-quick")
+    if silver is not None:
+        seg = silver["numbers"]["seg_of_silver_truth"]
+        lines.append(f"| (the silver truth itself) | | | {seg:.4f} | |")
     for name, what in [(f"{where}{n}", w) for where in ("", "gpu-") for n, w in U373.items()]:
         result = load(name)
         if result is None and name.startswith("gpu-"):

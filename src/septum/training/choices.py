@@ -182,7 +182,15 @@ def choose_steps(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
     count = len(survey.images)
     images = f"{count} image{'s' * (count != 1)}, {tiles:.0f} tiles' worth of pixels"
     yield Choice("training.steps", steps, f"for {images}")
-    yield Choice("training.validate_every", max(steps // VALIDATIONS_IN_ALL, 1), "ten times in all")
+
+
+def choose_schedule(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
+    """As many in any run, and an end where they show no gain."""
+    section = recipe.training
+    if not section.steps:
+        return
+    every = max(section.steps // VALIDATIONS_IN_ALL, 1)
+    yield Choice("training.validate_every", every, "ten times in all")
     reason = "ends by itself when so many validations in a row were no better"
     yield Choice("training.patience", PATIENCE, reason)
 
@@ -228,6 +236,7 @@ CHOOSERS = (
     choose_loss,
     choose_sampling,
     choose_steps,
+    choose_schedule,
     choose_validation,
 )
 """In this order: a later one builds on those before it, as the steps on the tile."""

@@ -13,7 +13,7 @@ from typing import Any
 from septum.model import network_footprint
 from septum.recipe import Recipe, build_recipe, load_recipe
 from septum.survey.survey import Survey
-from septum.training.choices import CHOOSERS, VALIDATIONS_IN_ALL, Choice
+from septum.training.choices import CHOOSERS, Choice
 from septum.training.data import is_divisible
 from septum.training.planning import VALIDATIONS
 
@@ -80,7 +80,9 @@ def configure(
             held = choice.key in fixed or (split and choice.key.startswith("validation."))
             if held or (hours is not None and choice.key == "training.steps"):
                 continue
-            choices.append(_as_often(choice, recipe, hours, fixed))
+            choices.append(choice)
+            if hours is not None and choice.key == "training.validate_every":
+                choices[-1] = Choice(choice.key, 0, f"{VALIDATIONS} times in the time given")
             _set(tree, choices[-1])
     if fits is not None:
         for choice in _memory(build_recipe(tree), fits, fixed):
@@ -89,18 +91,6 @@ def configure(
             choices.append(choice)
     recipe = build_recipe(tree)
     return Configuration(recipe, tuple(choices), tuple(_advice(survey, recipe)), base)
-
-
-def _as_often(choice: Choice, recipe: Recipe, hours: float | None, fixed: set[str]) -> Choice:
-    """Validations are as many in a run whose steps are planned, or were given, as in any other."""
-    if choice.key != "training.validate_every":
-        return choice
-    if hours is not None:
-        return Choice(choice.key, 0, f"{VALIDATIONS} times in the time given")
-    if "training.steps" in fixed:
-        every = max(recipe.training.steps // VALIDATIONS_IN_ALL, 1)
-        return Choice(choice.key, every, choice.reason)
-    return choice
 
 
 def _memory(recipe: Recipe, fits: Fits, fixed: set[str]) -> Iterator[Choice]:
