@@ -240,6 +240,7 @@ def overlapped_share(whole: float, alone: Sequence[float]) -> float | None:
 
 def read(predictor: Predictor, image_CYX: np.ndarray) -> Iterator[Batch]:
     """Windows as `predict_windows` reads and normalises them, in the batches that it makes."""
+    ranges = predictor.ranges(ArrayPixels(image_CYX))
 
     def windows() -> Iterator[tuple[Tile, torch.Tensor]]:
         for tile in tile_grid(image_CYX.shape[1:], predictor.tile, predictor.footprint):
@@ -248,7 +249,7 @@ def read(predictor: Predictor, image_CYX: np.ndarray) -> Iterator[Batch]:
             kept_CYX = torch.from_numpy(room).view(predictor.dtype).view(window_CYX.shape)
             for start in range(0, window_CYX.shape[1], overlap_tile.ROWS):
                 rows = (slice(None), slice(start, start + overlap_tile.ROWS))
-                kept_CYX[rows] = torch.from_numpy(predictor.normalize(window_CYX[rows]))
+                kept_CYX[rows] = torch.from_numpy(predictor.normalize(window_CYX[rows], ranges))
             yield tile, kept_CYX
 
     return overlap_tile._batches(windows(), predictor)

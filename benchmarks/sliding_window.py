@@ -22,6 +22,7 @@ import torch
 
 from prediction_scene import read_slices, untrained_model
 from results import print_tables, write_result
+from septum.geometry import ArrayPixels
 from septum.memory import raise_allocator_thresholds
 from septum.model import Model, load_model
 from septum.network.sliding_window import SlidingWindow
@@ -98,7 +99,8 @@ def patch_by_patch(predictor: Predictor, image_CYX: np.ndarray, rows: int) -> di
     dense_KYX = predict_probabilities(predictor, image_CYX)
     # Mirrored at its borders, as every prediction is.
     width = ((0, 0), *[(predictor.footprint.context,) * 2] * 2)
-    padded = np.pad(predictor.normalize(image_CYX), width, "reflect")
+    grey_CYX = predictor.normalize(image_CYX, predictor.ranges(ArrayPixels(image_CYX)))
+    padded = np.pad(grey_CYX, width, "reflect")
     window_NCYX = torch.from_numpy(padded[None]).to(predictor.dtype)
     extent, taken, difference = network.section.patch, 0.0, 0.0
     for row in np.linspace(0, EXTENT - 1, rows).round().astype(int):

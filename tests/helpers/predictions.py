@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import time
@@ -13,6 +14,7 @@ from distributed import LocalCluster, WorkerPlugin
 from septum.annotation.labels import LabelMeaning
 from septum.images.image import Image
 from septum.images.intensity_range import IntensityRange
+from septum.images.own_range import OwnRange
 from septum.images.zarr_writer import create_image
 from septum.model import Model, build_network
 from septum.prediction.manifest import NAME
@@ -34,6 +36,13 @@ def small_model(channels=1, dimensions=2, classes=2, depth=1):
         IntensityRange((100.0,) * channels, (50.0,) * channels),
         channels,
     )
+
+
+def with_own_ranges(model, method="percentile"):
+    """The same, but that each image, or plane, has a range of its own."""
+    least = (1.0,) * model.channels
+    own = OwnRange(method, 1.0, 99.8, least)
+    return model.replace(intensity=dataclasses.replace(model.intensity, own=own))
 
 
 def noise(axes, shape):

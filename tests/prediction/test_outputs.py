@@ -21,10 +21,11 @@ import numpy as np
 import pytest
 import torch
 
-from predictions import contents, noise, small_model, stop_after, write_zarr
+from predictions import contents, noise, small_model, stop_after, with_own_ranges, write_zarr
 from septum.errors import InputError, SaveError
 from septum.images.files import read_image, write_image
-from septum.images.image import ImageHeader
+from septum.images.image import Image, ImageHeader
+from septum.images.intensity_range import IntensityRange
 from septum.images.stored import open_image
 from septum.images.zarr_writer import create_image, is_whole_chunks
 from septum.model import save_model
@@ -32,7 +33,8 @@ from septum.prediction import job, streaming
 from septum.prediction.files import Options, predict_files
 from septum.prediction.instances import label_objects
 from septum.prediction.manifest import NAME, Manifest, is_finished
-from septum.prediction.overlap_tile import prepare
+from septum.prediction.one_image import choose_separation
+from septum.prediction.overlap_tile import predict_probabilities, prepare
 from septum.prediction.results import Results, result_headers
 from septum.prediction.separation import Separation
 from septum.prediction.streaming import TilePlan, chunk_extent, predict_whole
@@ -52,15 +54,18 @@ CASES = [("YX", (70, 91), 2), ("CYX", (2, 33, 70), 2), ("TCZYX", (2, 2, 3, 40, 5
 CASES += [("ZYX", (30, 40, 34), 3), ("TZYX", (2, 20, 24, 35), 3)]
 
 
+@pytest.mark.parametrize("own", [False, True])
 @pytest.mark.parametrize(("axes", "shape", "dimensions"), CASES)
-def test_a_store_holds_what_files_hold_whatever_the_tile(tmp_path, axes, shape, dimensions):
+def test_a_store_holds_what_files_hold_whatever_the_tile(tmp_path, axes, shape, dimensions, own):
     image = noise(axes, shape)
-    save_model(tmp_path / "model.safetensors", small_model(image.channels, dimensions))
+    model = small_model(image.channels, dimensions)
+    model = with_own_ranges(model) if own else model
+    save_model(tmp_path / "model.safetensors", model)
     source = write_zarr(tmp_path / "in.zarr", image)
     run(tmp_path, source)
     probability = read_image(tmp_path / "out" / "in.probability.tif")
     mask = read_image(tmp_path / "out" / "in.mask.tif")
-    expected = predict_whole(prepare(small_model(image.channels, dimensions)), image, 0.5)
+    expected = predict_whole(prepare(model), image, 0.5)
     np.testing.assert_allclose(probability.array, expected[1].array, atol=1e-5)
     assert mask.axes == axes.replace("C", "")
     (written,) = run(tmp_path, source, "store.zarr", tile=36)
@@ -72,6 +77,26 @@ def test_a_store_holds_what_files_hold_whatever_the_tile(tmp_path, axes, shape, 
     labels = open_image(tmp_path / "store.zarr" / "labels" / "mask").read()
     near = np.abs(probability.array.take(1, probability.axes.index("C")) - 0.5) < 1e-4
     assert ((labels.array == mask.array) | near).all()
+
+
+@pytest.mark.parametrize("method", ["percentile", "zscore"])
+def test_each_plane_has_its_own_range_and_what_exposure_it_had_is_no_matter(tmp_path, method):
+    planes = noise("ZYX", (3, 60, 70)).array.astype(np.float32)
+    exposed = planes * np.array([1.0, 30.0, 4.0])[:, None, None] + [[[0.0]], [[500.0]], [[-7.0]]]
+    model = with_own_ranges(small_model(), method)
+    maps = [
+        predict_whole(prepare(model), Image(each.astype(np.float32), "ZYX"), 0.5)[1].array
+        for each in (planes, exposed)
+    ]
+    np.testing.assert_allclose(maps[0], maps[1], atol=1e-4)
+    # By hand: each plane in its range, through the network that takes grey values as they are.
+    plain = model.replace(intensity=IntensityRange((0.0,), (1.0,)))
+    for number, plane in enumerate(exposed):
+        low, high = np.percentile(plane, (1, 99.8))
+        low, scale = (low, high - low) if method == "percentile" else (plane.mean(), plane.std())
+        alone = predict_probabilities(prepare(plain), ((plane - low) / scale)[None])
+        axis = maps[1].take(number, axis=-3) if maps[1].shape[0] == 2 else maps[1][number]
+        np.testing.assert_allclose(axis, alone, atol=1e-4)
 
 
 def test_tiles_of_a_store_write_whole_chunks(tmp_path):
@@ -418,3 +443,15 @@ def test_a_disk_that_is_full_is_said_and_the_rest_follows(tmp_path, more):
     run(tmp_path, source, **options)
     run(tmp_path, source, "whole", **options)
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_objects_are_told_apart_as_the_model_says_unless_asked_for_otherwise():
+    tuned = small_model().replace(threshold=0.4, seeds=0.7, minimum=12, fill=34)
+    assert choose_separation(Options(), tuned) is None
+    own = choose_separation(Options(instances=True), tuned)
+    assert own == Separation(0.4, 0.7, 12, 34)
+    asked = Options(instances=True, threshold=0.3, seeds=0.6, minimum=0, fill=0)
+    assert choose_separation(asked, tuned) == Separation(0.3, 0.6, 0, 0)
+    # Seeds that lie below a threshold which was asked for would divide nothing.
+    above = choose_separation(Options(instances=True, threshold=0.8), tuned)
+    assert above == Separation(0.8, None, 12, 34)

@@ -182,7 +182,7 @@ def test_as_much_is_read_ahead_as_was_said():
     read, requests = [], []
     for number in range(8):
         tile = Tile(((0, 10),) * 2, ((0, 10),) * 2, ((10 * number, 10 * number + 10),) * 2)
-        requests.append((ArrayPixels(np.zeros((1, 1, 1))), tile))
+        requests.append((ArrayPixels(np.zeros((1, 1, 1))), tile, ()))
 
     def note(request):
         read.append(request[1].write[0][0] // 10)

@@ -49,12 +49,18 @@ def write_cells(folder: Path, extents: tuple[int, ...], count: int = 3) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("scope", ["set", "image"])
 @pytest.mark.parametrize(("extents", "axes"), [((90, 80), 2), ((20, 40, 36), 3)])
 def test_tiles_read_from_files_are_those_of_images_in_memory(
-    tmp_path: Path, tiny: Callable[..., Recipe], extents: tuple[int, ...], axes: int
+    tmp_path: Path, tiny: Callable[..., Recipe], extents: tuple[int, ...], axes: int, scope: str
 ) -> None:
     folder = write_cells(tmp_path, extents)
-    recipe = tiny(f"network.dimensions={axes}", "training.tile=16", "training.object_share=0.5")
+    recipe = tiny(
+        f"network.dimensions={axes}",
+        "training.tile=16",
+        "training.object_share=0.5",
+        f"intensity.scope={scope}",
+    )
     whole, stored = load_data(folder, recipe, PLENTY), load_data(folder, recipe, 0)
     assert stored.stored
     assert not whole.stored

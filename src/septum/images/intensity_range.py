@@ -1,14 +1,16 @@
-"""Grey values brought to a common range, which is fitted once and stored in the model."""
+"""Grey values brought to a common range: one that the model stores, or each image's own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from septum.errors import ImageFileError
+from septum.geometry import ArrayPixels, Pixels
+from septum.images.own_range import OwnRange, sample_greys
 from septum.recipe import Intensity
 
 SAMPLES_PER_IMAGE = 200_000
@@ -17,10 +19,15 @@ SAMPLES_PER_IMAGE = 200_000
 
 @dataclass(frozen=True)
 class IntensityRange:
-    """``(image - offset) / scale``, one offset and one scale a channel; scales are above 0."""
+    """``(image - offset) / scale``, one offset and one scale a channel; scales are above 0.
+
+    With ``own`` each image has a range of its own, which `of` gives; offset and scale are then the
+    means of those of the training images.
+    """
 
     offset: tuple[float, ...]
     scale: tuple[float, ...]
+    own: OwnRange | None = None
 
     def __post_init__(self) -> None:
         if not len(self.offset) == len(self.scale) >= 1:
@@ -28,11 +35,16 @@ class IntensityRange:
         if not all(0 < scale < float("inf") for scale in self.scale):
             raise ValueError(f"scales {self.scale} are not above 0")
 
+    def of(self, image: Pixels | np.ndarray) -> IntensityRange:
+        """The range of an image, to be applied to it or its parts: its own, or this one."""
+        return ranges_of((self,), image)[0]
+
     def apply(self, image_CS: np.ndarray) -> np.ndarray:
         """The image, channels first, in the common range as float32.
 
         Raises ImageFileError if it has not as many channels as the range was fitted on.
         """
+        assert self.own is None, "of which image is this to be the range?"
         if image_CS.shape[0] != len(self.offset):
             raise ImageFileError(
                 f"an image of {image_CS.shape[0]} channels cannot be used where images of "
@@ -46,14 +58,32 @@ class IntensityRange:
         np.divide(shifted, scale, out=shifted)
         return shifted.astype(np.float32, copy=False)
 
-    def to_dict(self) -> dict[str, list[float]]:
+    def to_dict(self) -> dict[str, Any]:
         """As plain JSON; ``from_dict`` gives back an equal object."""
-        return {"offset": list(self.offset), "scale": list(self.scale)}
+        values: dict[str, Any] = {"offset": list(self.offset), "scale": list(self.scale)}
+        return values if self.own is None else {**values, "own": self.own.to_dict()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> IntensityRange:
         """The range that ``to_dict`` wrote."""
-        return cls(tuple(map(float, values["offset"])), tuple(map(float, values["scale"])))
+        own = OwnRange.from_dict(values["own"]) if values.get("own") else None
+        return cls(tuple(map(float, values["offset"])), tuple(map(float, values["scale"])), own)
+
+
+def ranges_of(
+    intensities: Sequence[IntensityRange], image: Pixels | np.ndarray
+) -> tuple[IntensityRange, ...]:
+    """The ranges of one image, which is looked at once, and only if one of them asks for it.
+
+    ``image``: (C, *S), or what reads it by region; raises what reading raises.
+    """
+    if all(intensity.own is None for intensity in intensities):
+        return tuple(intensities)
+    greys_CN = sample_greys(ArrayPixels(image) if isinstance(image, np.ndarray) else image)
+    return tuple(
+        intensity if intensity.own is None else IntensityRange(*intensity.own.measure(greys_CN))
+        for intensity in intensities
+    )
 
 
 def fit_intensity_range(images_CS: Iterable[np.ndarray], section: Intensity) -> IntensityRange:
@@ -61,15 +91,46 @@ def fit_intensity_range(images_CS: Iterable[np.ndarray], section: Intensity) -> 
 
     ``zscore``: mean and standard deviation. ``percentile``: the low percentile goes to 0, the high
     one to 1; exact for integers of up to 16 bits, on evenly spread pixels for other types.
-    ``none``: the values stay. A channel that is constant gets scale 1. Raises ImageFileError if
-    there is no image or the numbers of channels differ.
+    ``none``: the values stay. A channel that is constant gets scale 1. With ``scope="image"`` each
+    image has its own, of a scale no smaller than the smallest of these images. Raises
+    ImageFileError if there is no image or the numbers of channels differ.
     """
+    if section.scope == "image" and section.method != "none":
+        return _fit_own(images_CS, section)
     if section.method == "zscore":
         return _fold(images_CS, _Moments)
     if section.method == "percentile":
         ends = (section.low_percentile, section.high_percentile)
         return _fold(images_CS, lambda: _Percentiles(*ends))
     return _fold(images_CS, _Unchanged)
+
+
+def _fit_own(images_CS: Iterable[np.ndarray], section: Intensity) -> IntensityRange:
+    assert section.method != "none"
+    ends = (section.low_percentile, section.high_percentile)
+    free = OwnRange(section.method, *ends, (0.0,))
+    found = [free.measure(sample_greys(ArrayPixels(image_CS))) for image_CS in _alike(images_CS)]
+    if not found:
+        raise ImageFileError("no image to fit the intensity range on; expected at least one")
+    offsets, scales = (np.array(each) for each in zip(*found, strict=True))
+    seen = np.where(scales > 0, scales, np.inf).min(0)
+    least = tuple(np.where(np.isfinite(seen), seen, 1.0).tolist())
+    means = np.maximum(scales, least).mean(0)
+    own = OwnRange(section.method, *ends, least)
+    return IntensityRange(tuple(offsets.mean(0).tolist()), tuple(means.tolist()), own)
+
+
+def _alike(images_CS: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """The images, if they have the same number of channels."""
+    channels = None
+    for number, image_CS in enumerate(images_CS):
+        channels = channels or len(image_CS)
+        if len(image_CS) != channels:
+            raise ImageFileError(
+                f"image {number + 1} has {len(image_CS)} channels, those before it "
+                f"{channels}; expected the same number in all images"
+            )
+        yield image_CS
 
 
 class _Unchanged:
@@ -147,14 +208,9 @@ def _fold(
     images_CS: Iterable[np.ndarray], start: Callable[[], _Unchanged | _Moments | _Percentiles]
 ) -> IntensityRange:
     channels: list[_Unchanged | _Moments | _Percentiles] = []
-    for number, image_CS in enumerate(images_CS):
+    for number, image_CS in enumerate(_alike(images_CS)):
         if number == 0:
             channels = [start() for _ in range(image_CS.shape[0])]
-        if image_CS.shape[0] != len(channels):
-            raise ImageFileError(
-                f"image {number + 1} has {image_CS.shape[0]} channels, those before it "
-                f"{len(channels)}; expected the same number in all images"
-            )
         for channel, values in zip(channels, image_CS, strict=True):
             channel.add(values)
     if not channels:

@@ -185,6 +185,7 @@ class Workers:
                 job.results,
                 job.threshold,
                 group.numbers,
+                job.plan.ranges_of(group.numbers),
                 pure=False,
             )
             flying[future] = group

@@ -36,8 +36,10 @@ def find_doubt(image_CS: np.ndarray, intensity: IntensityRange) -> str:
 
     Says so where the mean of a channel, by every 8th pixel, is more than FAR ranges (standard
     deviations, for z-scores) away from where training images have theirs; "" otherwise, and for
-    models that take grey values as they are.
+    models that take grey values as they are, or bring each image to its own range.
     """
+    if intensity.own is not None:
+        return ""
     channels = len(image_CS)
     if channels != len(intensity.offset):
         return ""  # which is refused in other words

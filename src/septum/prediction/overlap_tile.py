@@ -26,7 +26,7 @@ from septum.errors import ImageFileError, InputError
 from septum.geometry import ArrayPixels, Pixels, Tile, read_mirrored, tile_grid
 from septum.memory import array_off_heap, trim_heap
 from septum.network.heads import Maps
-from septum.prediction.predictor import Predictor, prepare
+from septum.prediction.predictor import Predictor, Ranges, prepare
 
 __all__ = [
     "Predictor",
@@ -45,8 +45,8 @@ MOST_AT_ONCE = 64
 ROWS = 128
 """Rows of a window that are normalised at a time."""
 
-Request = tuple[Pixels, Tile]
-"""A tile of an image."""
+Request = tuple[Pixels, Tile, Ranges]
+"""A tile of an image, and the image's ranges of grey values."""
 _Window = tuple[Tile, torch.Tensor]
 """A tile, and what was read for it, normalised (C, *S), of the network's type."""
 
@@ -64,7 +64,8 @@ def predict_tiles(
     pixels = ArrayPixels(image) if isinstance(image, np.ndarray) else image
     check_image(predictor, pixels)
     tiles = list(tile_grid(pixels.extents, predictor.tile, predictor.footprint))
-    found = predict_windows(predictor, ((pixels, tile) for tile in tiles))
+    ranges = predictor.ranges(pixels)
+    found = predict_windows(predictor, ((pixels, tile, ranges) for tile in tiles))
     for tile, map_KT in zip(tiles, found, strict=True):
         yield tile, map_KT[: predictor.map_count]
 
@@ -94,7 +95,7 @@ def predict_windows(
     """
 
     def read(request: Request) -> _Window:
-        image, tile = request
+        image, tile, ranges = request
         try:
             window_CS = read_mirrored(image, tile.read)
         except ImageFileError as error:
@@ -106,7 +107,7 @@ def predict_windows(
         kept_CS = torch.from_numpy(room).view(predictor.dtype).view(wanted)
         for start in range(0, window_CS.shape[1], ROWS):  # what is made on the way stays small
             rows = slice(start, start + ROWS)
-            kept_CS[:, rows] = torch.from_numpy(predictor.normalize(window_CS[:, rows]))
+            kept_CS[:, rows] = torch.from_numpy(predictor.normalize(window_CS[:, rows], ranges))
         return tile, kept_CS
 
     cuda = predictor.device.type == "cuda"
@@ -136,10 +137,10 @@ def _read_ahead(
     """Windows in order, while the next is read, and more up to so many ``pixels``."""
     pending = deque[tuple[int, Future[_Window]]]()
     ahead = 0  # pixels of all that wait but the first
-    for image, tile in requests:
-        size = math.prod(stop - start for start, stop in tile.read)
+    for request in requests:
+        size = math.prod(stop - start for start, stop in request[1].read)
         ahead += size if pending else 0
-        pending.append((size, reader.submit(read, (image, tile))))
+        pending.append((size, reader.submit(read, request)))
         while len(pending) > 1 and ahead > pixels:
             yield pending.popleft()[1].result()
             ahead -= pending[0][0]
@@ -209,11 +210,12 @@ def predict_maps(predictor: Predictor, image_CS: np.ndarray) -> Float32[np.ndarr
     It is the standard deviation over the networks of a class's probability, of the class where that
     is largest. Where it is large one more annotated image would tell them most.
     """
-    check_image(predictor, ArrayPixels(image_CS))
-    extents = image_CS.shape[1:]
+    image = ArrayPixels(image_CS)
+    check_image(predictor, image)
+    extents, ranges = image.extents, predictor.ranges(image)
     map_MS = np.empty((predictor.stored_count, *extents), np.float32)
     tiles = list(tile_grid(extents, predictor.tile, predictor.footprint))
-    asked = ((ArrayPixels(image_CS), tile) for tile in tiles)
+    asked = ((image, tile, ranges) for tile in tiles)
     for tile, part_MT in zip(tiles, predict_windows(predictor, asked), strict=True):
         map_MS[(slice(None), *tile.write_slices)] = part_MT
     return map_MS

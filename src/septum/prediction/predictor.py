@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float, Float32
 
 from septum.devices import Precision, channels_last, choose_dtype
-from septum.geometry import Footprint, Span
-from septum.images.intensity_range import IntensityRange
+from septum.geometry import Footprint, Pixels, Span
+from septum.images.intensity_range import IntensityRange, ranges_of
 from septum.memory import available_memory
 from septum.model import AnyNetwork, Model
 from septum.network.fused import fuse_relu, order_sums
@@ -26,6 +26,9 @@ TILE_BYTES = 640 << 20
 """About how much the activations of one tile may take when the tile size is chosen here."""
 MOST_VALUES = 2**31 - 1
 
+Ranges = tuple[IntensityRange, ...]
+"""Of one image, for each of the networks."""
+
 
 @dataclass(frozen=True, eq=False)
 class Predictor:
@@ -36,7 +39,7 @@ class Predictor:
 
     networks: tuple[torch.nn.Module, ...]
     footprint: Footprint
-    intensities: tuple[IntensityRange, ...]
+    intensities: Ranges
     classes: int
     finish: Callable[[torch.Tensor], torch.Tensor]
     """From scores (N, K, S) to maps (N, M, S), probabilities of the classes and what else there
@@ -65,9 +68,16 @@ class Predictor:
         """Of the images."""
         return len(self.intensities[0].offset)
 
-    def normalize(self, window_CS: np.ndarray) -> Float32[np.ndarray, "_ *s"]:
-        """Grey values as the networks want them, for one after the other along the channels."""
-        parts = [intensity.apply(window_CS) for intensity in self.intensities]
+    def ranges(self, image: Pixels) -> Ranges:
+        """Of all that is read of one image. Raises what reading raises."""
+        return ranges_of(self.intensities, image)
+
+    def normalize(self, window_CS: np.ndarray, ranges: Ranges) -> Float32[np.ndarray, "_ *s"]:
+        """Grey values as the networks want them, for one after the other along the channels.
+
+        ``ranges``: those of the image that the window is of.
+        """
+        parts = [intensity.apply(window_CS) for intensity in ranges]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     @torch.inference_mode()

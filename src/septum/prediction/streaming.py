@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
+from septum.errors import ImageFileError
 from septum.geometry import Footprint, Tile, tile_grid
 from septum.images.image import Image
 from septum.images.stored import StoredImage, StoredStack, hold_image
 from septum.images.tolerant import damage
 from septum.prediction.manifest import Manifest
 from septum.prediction.overlap_tile import Predictor, check_image, predict_windows
+from septum.prediction.predictor import Ranges
 from septum.prediction.results import Place, Results, result_headers, results_in_memory
 
 LARGEST_CHUNK = {2: 512, 3: 64}
@@ -30,9 +32,12 @@ Watch = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Work:
-    """One tile of one plane or volume; ``number`` counts through the whole image."""
+    """One tile of one plane or volume; ``number`` counts through the whole image, ``plane`` through
+    its planes or volumes.
+    """
 
     number: int
+    plane: int
     place: Place
     stack: StoredStack
     tile: Tile
@@ -49,12 +54,20 @@ def chunk_extent(footprint: Footprint, tile: int, dimensions: int) -> int:
 class TilePlan(Sequence[Work]):
     """All tiles of all planes (volumes, of a 3D model) of an image, in order; made when asked for.
 
-    ``pixels``: those of all tiles. Raises InputError if the channels or axes are not the model's,
-    ImageFileError for an image without Z if the model is 3D.
+    ``pixels``: those of all tiles. ``ranges``: what `ranges_of` gave in another process. Raises
+    InputError if the channels or axes are not the model's, ImageFileError for an image without Z if
+    the model is 3D.
     """
 
-    def __init__(self, predictor: Predictor, image: StoredImage, chunk: int = 1) -> None:
+    def __init__(
+        self,
+        predictor: Predictor,
+        image: StoredImage,
+        chunk: int = 1,
+        ranges: Mapping[int, Ranges] | None = None,
+    ) -> None:
         self.image = image
+        self._predictor, self._ranges = predictor, dict(ranges or {})
         self._axes = image.axes
         self._stacks = [stack for _, stack in image.stacks(predictor.dimensions)]
         check_image(predictor, self._stacks[0])
@@ -72,7 +85,22 @@ class TilePlan(Sequence[Work]):
         stack = self._stacks[plane]
         axes = zip(self._axes, stack.index, strict=True)
         place = {axis: index for axis, index in axes if isinstance(index, int)}
-        return Work(number, place, stack, self._grid[inside])
+        return Work(number, plane, place, stack, self._grid[inside])
+
+    def ranges_of(self, numbers: Iterable[int]) -> dict[int, Ranges]:
+        """For each plane that tiles of these numbers are of, its ranges of grey values.
+
+        Where each image has its own, the plane is read once for it. Raises ImageFileError.
+        """
+        found = {}
+        for plane in sorted({number // len(self._grid) for number in numbers}):
+            if plane not in self._ranges:
+                try:
+                    self._ranges[plane] = self._predictor.ranges(self._stacks[plane])
+                except ImageFileError as error:
+                    raise ImageFileError(f"{error} (--keep-going goes on)") from error
+            found[plane] = self._ranges[plane]
+        return found
 
     def pixels_of(self, numbers: Iterable[int]) -> int:
         """Those that the tiles of these numbers write."""
@@ -114,7 +142,10 @@ def predict_into(
             written.clear()
             recorded = time.monotonic()
 
-    asked = ((work.stack, work.tile) for work in map(plan.__getitem__, numbers))
+    asked = (
+        (work.stack, work.tile, plan.ranges_of([work.number])[work.plane])
+        for work in map(plan.__getitem__, numbers)
+    )
     found = predict_windows(predictor, asked)
     with ThreadPoolExecutor(1, thread_name_prefix="septum-write") as writer:
         try:

@@ -20,7 +20,7 @@ from septum.images.tolerant import damage
 from septum.memory import raise_allocator_thresholds
 from septum.model import load_model
 from septum.prediction.manifest import NAME
-from septum.prediction.predictor import Predictor, prepare
+from septum.prediction.predictor import Predictor, Ranges, prepare
 from septum.prediction.results import Results
 from septum.prediction.streaming import TilePlan, predict_into
 
@@ -118,6 +118,7 @@ def predict_group(
     results: Results,
     threshold: float,
     numbers: list[int],
+    ranges: dict[int, Ranges],
 ) -> list[Box]:
     """Runs on a worker: compute tiles and write them to the store.
 
@@ -133,5 +134,6 @@ def predict_group(
     with equipment.turn:  # one at a time: the tile was chosen for the whole machine
         predictor = equipment.predictor(setting)
         known = len(damage(image))
-        predict_into(predictor, TilePlan(predictor, image, chunk), results, threshold, numbers)
+        plan = TilePlan(predictor, image, chunk, ranges)
+        predict_into(predictor, plan, results, threshold, numbers)
     return damage(image)[known:]

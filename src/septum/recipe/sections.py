@@ -66,10 +66,13 @@ class Validation(Section):
 
 
 class Intensity(Section):
-    """How grey values are brought to a common range. Fitted once on the training images."""
+    """How grey values are brought to a common range."""
 
     method: Literal["zscore", "percentile", "none"] = "zscore"
     """`zscore`: mean 0, standard deviation 1; `percentile`: 0 and 1 at the two percentiles."""
+    scope: Literal["set", "image"] = "set"
+    """`set`: one range for all images, fitted on those that train; `image`: each image has its own,
+    whatever its exposure was."""
     low_percentile: Annotated[float, Field(ge=0.0, lt=100.0)] = 1.0
     high_percentile: Annotated[float, Field(gt=0.0, le=100.0)] = 99.8
 

@@ -53,7 +53,7 @@ def show_data(contents: Contents) -> str:
         sample = sampler.sample(step, index)
         view = View.of(sample.image_CS.shape)
         # The range of the unchanged image, so that changes of brightness can be seen.
-        tones = grey_range(target.image_CS).normalized(data.intensity)
+        tones = grey_range(target.image_CS).normalized(data.intensity.of(target.image_CS))
         tile = tones.picture(sample.image_CS, view)
         inside = _framed(sample.classes_S, sample.image_CS.shape[1:])
         labelled = _labelled(tile, inside, None, data.meaning, view)
@@ -145,6 +145,8 @@ def show_predictions(contents: Contents) -> str:
         )
     else:
         words = "Prediction: each class in its colour, the brighter the surer."
+    if len(contents.examined) > len(rows):
+        words += f" The {len(rows)} worst, by IoU, of the {len(contents.examined)} predicted here."
     if meaning.kind == "instances" and meaning.seams:
         words += " Where labelled objects touch, the network is to leave a seam between them."
     return figure(

@@ -65,6 +65,12 @@ class StoredTrainingImage:
     window: StoredWindow
     meaning: LabelMeaning
     intensity: IntensityRange
+    """Of the set; see `own`."""
+
+    @functools.cached_property
+    def own(self) -> IntensityRange:
+        """Of this image, which is read for it once where each has its own."""
+        return self.intensity.of(self.window.pair.image)
 
     @property
     def name(self) -> str:
@@ -94,12 +100,12 @@ class StoredTrainingImage:
     ) -> tuple[TrainingImage, Deformation]:
         """The part that a tile is made from, and the tile's deformation within that part."""
         box = source_window(deformation, tile, self.extents)
-        part = prepare_image(self.window.read(box), self.meaning, self.intensity)
+        part = prepare_image(self.window.read(box), self.meaning, self.own)
         return part, moved(deformation, box)
 
     def glimpse(self) -> TrainingImage:
         """What of it can be shown as a whole."""
-        return prepare_image(glimpse(self.window), self.meaning, self.intensity)
+        return prepare_image(glimpse(self.window), self.meaning, self.own)
 
 
 AnyTrainingImage = TrainingImage | StoredTrainingImage
@@ -108,9 +114,9 @@ AnyTrainingImage = TrainingImage | StoredTrainingImage
 def prepare_image(
     item: Annotated, meaning: LabelMeaning, intensity: IntensityRange
 ) -> TrainingImage:
-    """Normalise an image and give its labels a meaning."""
+    """Normalise an image, or a part in the range of the whole, and give its labels a meaning."""
     classes_S, instances_S = to_target(item.labels_S, meaning, item.name)
-    image_CS = intensity.apply(item.image_CS)
+    image_CS = intensity.of(item.image_CS).apply(item.image_CS)
     return TrainingImage(item.name, image_CS, classes_S, instances_S, item.spacing)
 
 
