@@ -215,20 +215,20 @@ def test_a_full_disk_leaves_the_earlier_model_and_no_other_file(saved, monkeypat
 
 def test_how_objects_are_told_apart_comes_back_and_older_files_say_nothing_of_it(tmp_path):
     path = tmp_path / "model.safetensors"
-    model = random_model().replace(threshold=0.4, seeds=0.7, minimum=12)
+    model = random_model().replace(threshold=0.4, seeds=0.7, minimum=12, fill=34)
     save_model(path, model)
     again = load_model(path)
-    assert (again.threshold, again.seeds, again.minimum) == (0.4, 0.7, 12)
+    assert (again.threshold, again.seeds, again.minimum, again.fill) == (0.4, 0.7, 12, 34)
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         header = json.loads(file.metadata()["septum"])
-    del header["seeds"], header["minimum"]
+    del header["seeds"], header["minimum"], header["fill"]
     for key in ("class_names", "seams", "known_values", "stray_pixels"):
         del header["meaning"][key]
     header["meaning"]["ignore"] = 7  # one value, or null
     save_file(tensors, path, {"septum": json.dumps(header)})
     older = load_model(path)
-    assert (older.seeds, older.minimum) == (None, 0)
+    assert (older.seeds, older.minimum, older.fill) == (None, 0, 0)
     assert older.meaning.titles == ("class 0", "class 1", "class 2")
     assert older.meaning.seams
     assert older.meaning.ignore == (7,)

@@ -51,11 +51,12 @@ class Model:
 
     ``channels``: input channels; ``meaning``: which label value became which class;
     ``intensity``: how grey values are normalised; ``threshold``: an object pixel of a two-class
-    model has probability above this; ``seeds``, ``minimum``: how its objects are told apart unless
-    something else is asked for, as of `septum.prediction.separation.Separation`; ``pixel_size``:
-    micrometres along (Z)YX of the training images, if known; ``provenance``: where it comes from
-    (versions, data, steps), JSON values; ``others``: further networks of the same recipe, of whose
-    predictions and the first's the mean is taken, as `septum.training.folds` makes them.
+    model has probability above this; ``seeds``, ``minimum``, ``fill``: how its objects are told
+    apart unless something else is asked for, as of `septum.prediction.separation.Separation`;
+    ``pixel_size``: micrometres along (Z)YX of the training images, if known; ``provenance``: where
+    it comes from (versions, data, steps), JSON values; ``others``: further networks of the same
+    recipe, of whose predictions and the first's the mean is taken, as `septum.training.folds` makes
+    them.
     """
 
     network: AnyNetwork
@@ -66,6 +67,7 @@ class Model:
     threshold: float = 0.5
     seeds: float | None = None
     minimum: int = 0
+    fill: int = 0
     pixel_size: tuple[float, ...] | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
     others: tuple[Member, ...] = ()
@@ -118,6 +120,7 @@ def save_model(path: Path, model: Model) -> None:
         "threshold": model.threshold,
         "seeds": model.seeds,
         "minimum": model.minimum,
+        "fill": model.fill,
         "pixel_size": model.pixel_size,
         "provenance": model.provenance,
         "others": [member.intensity.to_dict() for member in model.others],
@@ -207,6 +210,7 @@ def _assemble(path: Path, text: str, tensors: dict[str, torch.Tensor]) -> Model:
             threshold=header["threshold"],
             seeds=header.get("seeds"),
             minimum=header.get("minimum", 0),
+            fill=header.get("fill", 0),
             pixel_size=tuple(pixel_size) if pixel_size else None,
             provenance=header["provenance"],
             others=tuple(others),

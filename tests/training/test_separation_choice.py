@@ -102,6 +102,37 @@ def test_nothing_is_changed_where_nothing_is_gained(known: Predictor) -> None:
     assert best == Separation(0.5, None, 0)
 
 
+def with_holes(ids: np.ndarray, radius: int) -> np.ndarray:
+    """Where discs of that radius are, in the middle of each cell."""
+    holes = np.zeros(ids.shape, bool)
+    y, x = np.indices(ids.shape)
+    for number in range(1, ids.max() + 1):
+        a, b = (round(float(each.mean())) for each in np.nonzero(ids == number))
+        holes |= (y - a) ** 2 + (x - b) ** 2 <= radius**2
+    return holes
+
+
+def test_bright_middles_that_look_like_background_are_filled(known: Predictor) -> None:
+    ids = np.zeros((40, 60), np.int32)
+    ids[4:18, 4:18], ids[22:36, 8:24], ids[10:30, 30:50] = 1, 2, 3
+    object_S = np.where((ids > 0) & ~with_holes(ids, 3), 0.9, 0.1)
+    maps = np.stack([1 - object_S, object_S])
+    best = tune_separation([(known, annotated(maps, ids))], NUMBERED)
+    hole = int(with_holes(ids, 3).sum()) // 3
+    assert hole <= best.fill <= 0.3 * np.median(np.bincount(ids.ravel())[1:])
+    segments, _ = label_objects(maps.astype(np.float32), best)
+    assert np.array_equal(segments > 0, ids > 0)
+
+
+def test_rings_stay_rings(known: Predictor) -> None:
+    ids = np.zeros((40, 60), np.int32)
+    ids[4:18, 4:18], ids[22:36, 8:24], ids[10:30, 30:50] = 1, 2, 3
+    ids[with_holes(ids, 3)] = 0
+    object_S = np.where(ids > 0, 0.9, 0.1)
+    best = tune_separation([(known, annotated(np.stack([1 - object_S, object_S]), ids))], NUMBERED)
+    assert best.fill == 0
+
+
 def test_what_was_not_drawn_is_no_mistake(known: Predictor) -> None:
     ids = pairs_of_cells()
     maps = as_maps(ids)

@@ -102,8 +102,11 @@ def predict(
         ),
     ] = None,
     fill: Annotated[
-        int, typer.Option(min=0, help="Fill holes in objects of at most so many pixels.")
-    ] = 0,
+        int | None,
+        typer.Option(
+            min=0, help="Fill holes in objects of at most so many pixels. Without: the model's own."
+        ),
+    ] = None,
     memory: Annotated[
         str | None,
         typer.Option(help="What the program may take in all, such as 2GB; chooses the tile."),

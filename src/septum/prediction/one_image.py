@@ -151,6 +151,7 @@ def choose_separation(options: Options, model: Model) -> Separation | None:
         useful = model.maps == "core" or model.seeds > threshold
         seeds = model.seeds if useful else None
     minimum = model.minimum if options.minimum is None else options.minimum
-    separation = Separation(threshold, seeds, minimum, options.fill, model.maps)
+    fill = model.fill if options.fill is None else options.fill
+    separation = Separation(threshold, seeds, minimum, fill, model.maps)
     separation.check_classes(2 if model.maps == "overlapping" else model.classes)
     return separation

@@ -27,7 +27,7 @@ class Options:
     instances: bool = False
     seeds: float | None = None
     minimum: int | None = None
-    fill: int = 0
+    fill: int | None = None
     workers: int | None = None
     """So many processes of this machine."""
     scheduler: str | None = None
@@ -77,6 +77,6 @@ def check_options(options: Options) -> None:
     if options.workers is not None and options.workers < 1:
         raise InputError(f"--workers {options.workers}: use 1 or more")
     if not options.instances and (
-        options.seeds is not None or options.minimum is not None or options.fill
+        options.seeds is not None or options.minimum is not None or options.fill is not None
     ):
         raise InputError("--seeds, --minimum and --fill are for --instances: add it")

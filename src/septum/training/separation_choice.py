@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -29,6 +30,8 @@ CORES = (None, 0.5, 0.4, 0.6, 0.3, 0.7, 0.2, 0.8)
 """The same, where the core of objects is learnt."""
 MINIMUMS = (0.0, 0.25, 0.5, 1.0)
 """Smallest objects that are tried, in shares of a small true one."""
+HOLES = (0.0, 0.03, 0.1, 0.3)
+"""Largest holes that are tried to be filled, in shares of a middling true object."""
 SMALL = 5
 """Percentile of the pixels of true objects that is a small one."""
 LARGEST_TAU = 0.9
@@ -55,7 +58,9 @@ def choose_objects(model: Model, recipe: Recipe, asked: Asked, meaning: LabelMea
         return model
     if _tells_objects(recipe, meaning):
         best = tune_separation(asked, meaning)
-        return model.replace(threshold=best.threshold, seeds=best.seeds, minimum=best.minimum)
+        return model.replace(
+            threshold=best.threshold, seeds=best.seeds, minimum=best.minimum, fill=best.fill
+        )
     predictors, items = zip(*asked, strict=True)
     return model.replace(threshold=choose_threshold(predictors, Targets(items, meaning)))
 
@@ -69,7 +74,8 @@ def describe_choices(model: Model) -> str:
     """What `with_choices` chose, in a few words."""
     seeds = "" if model.seeds is None else f", seeds {model.seeds:g}"
     minimum = f", objects of {model.minimum} pixels or more" if model.minimum else ""
-    return f"threshold {model.threshold:g}{seeds}{minimum}"
+    holes = f", holes of up to {model.fill} pixels filled" if model.fill else ""
+    return f"threshold {model.threshold:g}{seeds}{minimum}{holes}"
 
 
 def tune_separation(asked: Asked, meaning: LabelMeaning) -> Separation:
@@ -77,7 +83,8 @@ def tune_separation(asked: Asked, meaning: LabelMeaning) -> Separation:
 
     The best have the largest mean of the average precisions at IoU 0.5, 0.55 … 0.9, over all
     objects; where not every object was drawn, the largest SEG. Threshold and seeds are chosen
-    first, among all pairs of THRESHOLDS and SEEDS (or CORES), then the smallest object.
+    first, among all pairs of THRESHOLDS and SEEDS (or CORES), then the smallest object, then the
+    largest hole that is filled.
     """
     pairs = []
     for predictor, item in _spread(asked):
@@ -94,11 +101,11 @@ def tune_separation(asked: Asked, meaning: LabelMeaning) -> Separation:
     best = max(choices, key=lambda choice: quality(pairs, choice))
     drawn = [truth.instances_S[truth.instances_S != 0] for _, truth in pairs]
     areas = np.concatenate([np.unique(ids, return_counts=True)[1] for ids in drawn])
-    small = float(np.percentile(areas, SMALL)) if len(areas) else 0.0
-    refined = [
-        Separation(best.threshold, best.seeds, int(share * small), maps=maps) for share in MINIMUMS
-    ]
-    return max(refined, key=lambda choice: quality(pairs, choice))
+    small, middling = np.percentile(areas, (SMALL, 50)) if len(areas) else (0.0, 0.0)
+    smallest = [replace(best, minimum=int(share * small)) for share in MINIMUMS]
+    best = max(smallest, key=lambda choice: quality(pairs, choice))
+    largest = [replace(best, fill=int(share * middling)) for share in HOLES]
+    return max(largest, key=lambda choice: quality(pairs, choice))
 
 
 def quality(pairs: Sequence[tuple[np.ndarray, Truth]], separation: Separation) -> float:
