@@ -223,18 +223,25 @@ def test_other_images_than_those_trained_on_are_said(run: RunFolder, tmp_path: P
     assert "are not those that this model was trained on" in text(page)
 
 
-def test_of_many_images_few_are_predicted_and_shown(run: RunFolder, tmp_path: Path) -> None:
-    write_example_data(tmp_path / "many", "cells", count=9, size=48, seed=5)
+def test_of_many_images_few_are_predicted_and_the_worst_are_shown(
+    run: RunFolder, tmp_path: Path
+) -> None:
+    write_example_data(tmp_path / "many", "cells", count=18, size=48, seed=5)
     toml = run.recipe_file.read_text()
-    run.recipe_file.write_text(toml.replace("last = 2", "last = 6"))
+    run.recipe_file.write_text(toml.replace("last = 2", "last = 15"))
     contents = gather(run, tmp_path / "many")
     assert len(contents.examined) == MOST_PREDICTED
     names = [item.target.name for item in contents.examined]
-    assert names[0] == "03"
-    assert names[-1] == "08"
+    assert {"03", "17"} < set(names)
+    ious = [item.own["iou"] for item in contents.examined]
+    assert ious == sorted(ious)
+    assert ious[0] < ious[-1]
     page = write_report(run, tmp_path / "many").read_text("utf-8")
-    assert len(pictures(sections(page)[TITLES[3]])) == 3 * 4
-    assert f"{MOST_PREDICTED} of 6" in text(page)
+    shown = sections(page)[TITLES[3]]
+    assert len(pictures(shown)) == 3 * 4
+    assert all(f"{name}: " in text(shown) for name in names[:3])
+    assert f"The 3 worst, by IoU, of the {MOST_PREDICTED} predicted here" in text(shown)
+    assert f"{MOST_PREDICTED} of 15" in text(page)
 
 
 def write_pair(folder: Path, name: str, image: np.ndarray, axes: str, labels: np.ndarray) -> None:

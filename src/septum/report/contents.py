@@ -22,7 +22,7 @@ from septum.training.samples import Sampler, build_sampler
 from septum.training.validation import AnnotatedTarget, Targets
 from septum.training.windows import glimpse
 
-MOST_PREDICTED = 4
+MOST_PREDICTED = 12
 """At most so many validation images are predicted for a report, evenly spread over all of them."""
 
 
@@ -42,7 +42,9 @@ class Examined:
 
 @dataclass(frozen=True, eq=False)
 class Contents:
-    """Everything that a report shows. ``notes``: what the reader must be told first."""
+    """Everything that a report shows. ``examined``: the image with the lowest IoU first.
+    ``notes``: what the reader must be told first.
+    """
 
     run: RunFolder
     recipe: Recipe
@@ -130,7 +132,8 @@ def gather(run: RunFolder, data: Path | None) -> Contents:
     notes.extend(f"{doubt[0].upper()}{doubt[1:]}." for doubt in find_doubts(history).values())
     _note_progress(contents)
     if model is not None and loaded is not None:
-        contents.examined.extend(_examine(model, loaded, notes))
+        found = _examine(model, loaded, notes)
+        contents.examined.extend(sorted(found, key=lambda item: item.own["iou"]))
     return contents
 
 

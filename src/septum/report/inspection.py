@@ -197,7 +197,7 @@ def _recipe(found: Inspection) -> str:
     parts = [
         paragraph(
             "septum train chooses this where no --recipe is given; --set section.key=value "
-            "overrules any of it. What is not named is as in the recipe default."
+            f"overrules any of it. What is not named is as in the recipe {chosen.base.name}."
         ),
         f'<div class="names">{table(["key", "value", "why"], rows)}</div>' if rows else "",
         notice(chosen.advice),

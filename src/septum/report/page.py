@@ -197,7 +197,10 @@ def _image_table(contents: Contents, model: Model) -> str:
                 break
     total = len(contents.data.validation) if contents.data is not None else len(examined)
     which = "" if total == len(examined) else f" ({len(examined)} of {total})"
-    caption = f"Image by image{which}, predicted for this page and scored as septum evaluate does"
+    caption = (
+        f"Image by image{which}, that with the lowest IoU first, predicted for this page and "
+        "scored as septum evaluate does"
+    )
     if model.classes == 2:
         caption += ": the mask at the model's threshold, and at 0.5"
     return table(head, rows, caption + ".")
@@ -243,9 +246,10 @@ def _threshold(contents: Contents) -> str:
         seeds = (
             "no seeds" if model.seeds is None else f"seeds where the {of} is above {model.seeds:g}"
         )
+        holes = f", holes of up to {model.fill} pixels filled," if model.fill else ""
         return (
-            f"{words}; with {seeds} and objects of {model.minimum} pixels or more, it gives the "
-            "best objects in validation images, of those tried"
+            f"{words}; with {seeds} and objects of {model.minimum} pixels or more{holes} it gives "
+            "the best objects in validation images, of those tried"
         )
     return words + "; of those tried, the one with the smallest Rand error on training images"
 
