@@ -251,8 +251,10 @@ def test_resume_where_nothing_is_starts_a_run(
     tiny: Callable[..., Recipe],
     whole_run: RunFolder,
     assert_same_run: Callable[[RunFolder, RunFolder], None],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert_same_run(train(squares, tmp_path / "a" / "b", tiny(), resume=True), whole_run)
+    assert "a/b holds no run to resume: one begins" in capsys.readouterr().err
 
 
 def test_a_finished_run_taken_up_stays_what_it_is(
@@ -260,9 +262,14 @@ def test_a_finished_run_taken_up_stays_what_it_is(
     tmp_path: Path,
     whole_run: RunFolder,
     assert_same_run: Callable[[RunFolder, RunFolder], None],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     shutil.copytree(whole_run.path, tmp_path / "run")
     assert_same_run(train(squares, tmp_path / "run", resume=True), whole_run)
+    steps = whole_run.history()[-1]["step"]
+    said = capsys.readouterr().err
+    assert f"training has ended at step {steps}" in said
+    assert f"--resume --set training.steps={2 * steps}" in said
 
 
 def test_a_folder_that_holds_a_run_is_refused_untouched(

@@ -170,6 +170,11 @@ def open_job(
             )
         if recipe != run.recipe():  # else the reasons written into it stay
             write_recipe(run, recipe)
+        if job.step >= job.steps or is_stale(job):
+            job.choices = [
+                f"training has ended at step {job.step}: what follows it is done anew (for more: "
+                f"--resume --set training.steps={2 * job.steps})"
+            ]
         return job
     if run.holds_a_run():
         refuse_a_run(run)
@@ -191,6 +196,8 @@ def open_job(
         create_run(run, wanted, found.configuration.reasons if found else None)
     ranks.wait()  # for a folder that cannot be made
     job.choices = found.said_in_training() if found else []
+    if resume:
+        job.choices.insert(0, f"{run.path} holds no run to resume: one begins")
     return job
 
 
