@@ -70,11 +70,24 @@ def test_a_chosen_recipe_ends_by_itself_unless_the_user_says_otherwise() -> None
     assert (short.steps, short.validate_every) == (40, 4)
 
 
+def test_on_a_processor_it_begins_with_the_recipe_that_is_ahead_there() -> None:
+    found = configure(survey(meaning=numbered(0.3)), device="cpu")
+    assert found.recipe.network == load_recipe("quick").network
+    assert found.describe()[0] == "chosen for this device: the recipe quick"
+    usual = load_recipe("default").loss  # quick itself has no border weights
+    pieces = values(configure(survey(), device="cpu"))
+    assert pieces["loss.border_weight"] == usual.border_weight > 0
+    assert pieces["loss.border_sigma"] == usual.border_sigma
+    own = configure(survey(), ["loss.border_weight=0", "network.width=8"], device="cpu").recipe
+    assert (own.loss.border_weight, own.network.width) == (0, 8)
+    assert configure(survey()).recipe.network == load_recipe("default").network
+
+
 def test_images_that_default_was_made_for_get_it() -> None:
     found = configure(survey())
     default = load_recipe("default", ["labels.kind=binary", "training.patience=4"])
     assert found.recipe.model_copy(update={"name": "default"}) == default
-    assert found.describe() == ["chosen for these images: the recipe default"]
+    assert found.describe() == ["chosen for this device: the recipe default"]
     assert all(choice.reason for choice in found.choices)
     assert found.advice == ()
 
@@ -143,13 +156,42 @@ def test_more_than_8_bits_go_by_percentiles() -> None:
     assert values(configure(survey(bits=0)))["intensity.method"] == "percentile"
 
 
+def test_many_small_tiles_show_more_images_than_few_large_ones() -> None:
+    small = survey(meaning=numbered(0.3), objects=objects(20))
+    found = values(configure(small, device="cpu"))
+    assert (found["training.tile"], found["training.batch"]) == (128, 8)
+    large = survey(meaning=numbered(0.3), objects=objects(60))
+    found = values(configure(large, device="cpu"))
+    assert (found["training.tile"], "training.batch" in found) == (224, True)
+    assert found["training.batch"] * 224**2 == pytest.approx(2 * 256**2, rel=0.3)
+    larger = survey(meaning=numbered(0.3), objects=objects(100))
+    assert "training.batch" not in values(configure(larger, device="cpu"))
+    # An unpadded network pays for the rim of each tile, and pieces of a mask may be of any size.
+    assert "training.batch" not in values(configure(small))
+    assert "training.batch" not in values(configure(survey(objects=objects(20)), device="cpu"))
+
+
+def test_images_of_other_exposures_each_have_their_own_range() -> None:
+    exposed = tuple(image(f"{n:02d}", low=n, high=n + 20 * (1 + n % 4)) for n in range(30))
+    found = configure(survey(images=exposed))
+    assert values(found)["intensity.scope"] == "image"
+    assert values(found)["intensity.method"] == "percentile"
+    assert "4 times" in found.reasons["intensity.scope"]
+    alike = tuple(image(f"{n:02d}", low=n, high=n + 100 + n) for n in range(30))
+    assert values(configure(survey(images=alike)))["intensity.scope"] == "set"
+    # Images without an object are dim because nothing is in them.
+    empty = tuple(image(f"e{n}", low=0, high=5, objects=0) for n in range(20))
+    assert values(configure(survey(images=alike + empty)))["intensity.scope"] == "set"
+
+
 def test_a_rare_class_is_weighted_and_rare_objects_are_sought() -> None:
     three = LabelMeaning("classes", (0, 1, 2), shares=(0.7, 0.29, 0.01))
     assert changed(configure(survey(meaning=three))) == {"loss.class_weight": "balanced"}
     few = configure(survey(meaning=numbered(0.04)))
-    assert changed(few) == {"training.object_share": 0.5}
+    seams = {"loss.border_weight": 10.0, "loss.border_sigma": 3.0}
+    assert changed(few) == {"training.object_share": 0.5, **seams}
     assert "4.0 %" in few.reasons["training.object_share"]
-    assert changed(configure(survey(meaning=numbered(0.06)))) == {}
+    assert changed(configure(survey(meaning=numbered(0.06)))) == seams
     thin = LabelMeaning("binary", (0, 255), shares=(0.01, 0.99))
     assert changed(configure(survey(meaning=thin))) == {"loss.class_weight": "balanced"}
     assert (
@@ -158,6 +200,17 @@ def test_a_rare_class_is_weighted_and_rare_objects_are_sought() -> None:
         ]
         == 0.0
     )
+
+
+def test_seams_between_numbered_objects_have_more_weight_than_membranes() -> None:
+    usual, found = load_recipe("default").loss, values(configure(survey(meaning=numbered(0.3))))
+    assert found["loss.border_weight"] > usual.border_weight
+    assert found["loss.border_sigma"] > usual.border_sigma
+    wide = survey(meaning=numbered(0.3), objects=objects(narrow=18))
+    assert values(configure(wide))["loss.border_sigma"] == 5.0
+    own = ["loss.border_weight=30", "loss.border_sigma=4"]
+    kept = configure(survey(meaning=numbered(0.3)), own).recipe.loss
+    assert (kept.border_weight, kept.border_sigma) == (30, 4)
 
 
 def test_walls_have_weight_as_wide_as_they_are() -> None:
@@ -225,8 +278,9 @@ def test_what_the_user_gives_stays_and_the_rest_is_chosen_around_it() -> None:
     changes = ["training.tile=320", "training.object_share=0.1", "network.depth=3"]
     found = configure(seen, [*changes, "network.padding=same"])
     assert found.recipe.training.object_share == 0.1
-    assert not {"training.tile", "training.object_share"} & values(found).keys()
-    legal = configure(seen, ["network.padding=same"])
+    kept = {"training.tile", "training.batch", "training.object_share"}
+    assert not kept & values(found).keys()
+    legal = configure(survey(bits=16), ["network.padding=same"])
     assert legal.recipe.training.tile == 448  # 444 is none for a padded network
     with pytest.raises(TileSizeError, match=r"training\.tile = 50 "):
         configure(seen, ["training.tile=50"])
@@ -270,20 +324,21 @@ SMALL = [
 def test_training_without_a_recipe_writes_its_choices_and_is_repeated_by_them(
     squares: Path, tmp_path: Path, assert_same_run: Callable[..., None], capsys: Any
 ) -> None:
-    run = train(squares, tmp_path / "run", SMALL)
+    run = train(squares, tmp_path / "run", SMALL, device="cpu")
     said = capsys.readouterr().err
-    assert "chosen for these images: training.tile = 72" in said
+    assert "chosen for this device: the recipe quick" in said
+    assert "chosen for these images: training.tile = 56" in said
     assert "recipe configured" in said
     recipe = run.recipe()
     assert recipe.labels.kind == "binary"
-    assert recipe.training.tile == 72  # of which 56 are predicted: all of an image
+    assert recipe.training.tile == 56  # all of an image
     assert recipe.network.width == 2
     text = run.recipe_file.read_text("utf-8")
-    assert "tile = 72  # predicts 56 pixels an axis" in text
-    again = train(squares, tmp_path / "again", recipe)
+    assert "tile = 56  # predicts 56 pixels an axis" in text
+    again = train(squares, tmp_path / "again", recipe, device="cpu")
     again.recipe_file.write_text(text, "utf-8")  # which has the reasons too
     assert_same_run(again, run)
-    train(squares, run.path, resume=True)
+    train(squares, run.path, resume=True, device="cpu")
     assert run.recipe_file.read_text("utf-8") == text
 
 

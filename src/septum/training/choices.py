@@ -11,15 +11,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from septum.annotation.pairs import split_validation
 from septum.geometry import Footprint
 from septum.model import network_footprint
-from septum.recipe import Recipe, Validation
+from septum.recipe import Recipe, Validation, load_recipe
 from septum.survey.objects import REACH
 from septum.survey.survey import Survey
 
-ROOM = 1.5
-"""Of the diameter of a large object: what a tile is to show of it."""
+ROOM, MANY = 1.5, 2.5
+"""Of the diameter of a large object: what a tile is to show of it; and what is enough of small
+numbered ones, of which more tiles a batch then show more images."""
+SMALLEST_TILE = 128
 LARGEST_TILE, VOLUME_TILE, VOLUME_DEPTH = 700, 100, 2
 """Pixels an axis beyond which a tile is not enlarged for large objects; and, of volumes, of a tile
 that three axes can have, and poolings that fit into it."""
@@ -31,12 +35,17 @@ PASSES, MOST_STEPS, STEP = 12, 10_000, 250
 """Every tile of a large set is seen so often, but for so many steps; in steps of so many."""
 VALIDATIONS_IN_ALL, PATIENCE = 10, 4
 """In a whole run; and so many of them in a row that were no better end it."""
+VARIED = 2.0
+"""Times that the grey values of bright images (at 95 %) may span those of dim ones (at 5 %)."""
 NEAR = 0.05
 """Share of the objects below which nobody minds that they are near each other."""
 NARROW = 3.0
 """d1 + d2 in pixels, of the narrowest walls (5 %) of the set on which the default weight was tuned;
 and of the seam between labels that touch."""
 WIDEST_SIGMA = 5.0
+SEAM_WEIGHT, SEAM_SIGMA = 10.0, 3.0
+"""Weights of the walls between numbered objects (decision 21); those of `default` were tuned on
+membranes."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +86,7 @@ def choose_depth(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
 
 
 def choose_tile(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
-    """The tile: no larger than the images, no smaller than their objects."""
+    """The tile: no larger than the images, no smaller than their objects; and tiles a batch."""
     footprint = network_footprint(recipe.network)
     usual = VOLUME_TILE if recipe.network.dimensions == 3 else recipe.training.tile
     longest = max(max(image.extents) for image in survey.images)
@@ -86,7 +95,17 @@ def choose_tile(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
     large = survey.objects.diameter.high if survey.objects and survey.objects.diameter else 0.0
     wanted = _legal(footprint, round(ROOM * large) + footprint.shrink, recipe)
     inner = footprint.output_extent
-    if cover <= tile:
+    enough = _legal(footprint, max(round(MANY * large), SMALLEST_TILE) + footprint.shrink, recipe)
+    numbered = survey.meaning is not None and survey.meaning.kind == "instances"
+    if numbered and large and enough < min(tile, cover) and not footprint.shrink:
+        yield Choice(
+            "training.batch",
+            recipe.training.batch * round((tile / enough) ** recipe.network.dimensions),
+            "as many pixels as the recipe has in its tiles, of more images at once",
+        )
+        tile = enough
+        reason = f"shows objects ({large:.0f} pixels at 95 %) and what is around them"
+    elif cover <= tile:
         tile = cover
         reason = f"predicts {inner(tile)} pixels an axis, which the largest image has: {longest}"
     elif wanted > tile and recipe.network.dimensions == 2:
@@ -100,12 +119,21 @@ def choose_tile(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
 
 def choose_intensity(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
     """How grey values are brought to one range."""
-    if survey.bits in range(1, 9) or recipe.network.normalization == "none":
-        kind = f"{survey.bits}-bit" if survey.bits else "real"
-        reason = f"{kind} grey values, brought to mean 0 and deviation 1, each channel for itself"
-        yield Choice("intensity.method", "zscore", reason)
-        return
     kind = f"{survey.bits}-bit" if survey.bits else "real"
+    drawn = [image.high - image.low for image in survey.images if not image.empty]
+    dim, bright = np.percentile([span for span in drawn if span > 0] or [1.0], (5, 95))
+    if bright > VARIED * dim:
+        times = f"{bright / dim:.0f} times"
+        reason = f"its own range for each: bright ones span {times} the grey values of dim ones"
+        yield Choice("intensity.scope", "image", reason)
+    else:
+        yield Choice("intensity.scope", "set", "images are about equally bright: one range for all")
+        if survey.bits in range(1, 9) or recipe.network.normalization == "none":
+            reason = (
+                f"{kind} grey values, brought to mean 0 and deviation 1, each channel for itself"
+            )
+            yield Choice("intensity.method", "zscore", reason)
+            return
     section = recipe.intensity
     low, high = section.low_percentile, section.high_percentile
     reason = (
@@ -146,11 +174,15 @@ def choose_loss(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
     words = f"{objects.near:.0%} of the objects have another within {REACH:.0f} pixels"
     if objects.touching_pairs:
         words += f", {objects.touching:.0%} touch another"
-    weight = recipe.loss.border_weight
+    usual = load_recipe("default").loss  # other recipes may do without
+    weight = recipe.loss.border_weight or usual.border_weight
+    own = recipe.loss.border_sigma if recipe.loss.border_weight else usual.border_sigma
+    if meaning.kind == "instances":
+        weight, own = max(weight, SEAM_WEIGHT), max(own, SEAM_SIGMA)
     yield Choice("loss.border_weight", weight, f"walls are to be learnt: {words}")
     narrow = objects.gap.low if objects.gap is not None else NARROW
-    sigma = recipe.loss.border_sigma * max(1.0, narrow / NARROW)
-    value = min(round(2 * sigma) / 2, max(WIDEST_SIGMA, recipe.loss.border_sigma))
+    sigma = own * max(1.0, narrow / NARROW)
+    value = min(round(2 * sigma) / 2, max(WIDEST_SIGMA, own))
     reason = f"of the walls, the narrowest (5 %) measure {narrow - 1:.1f} pixels"
     yield Choice("loss.border_sigma", value, reason)
 

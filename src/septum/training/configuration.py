@@ -20,6 +20,10 @@ from septum.training.planning import VALIDATIONS
 SEEN_SHARE, TINY, MOSTLY_OBJECT = 0.75, 6.0, 0.8
 """Of what one output pixel sees: larger objects are not seen whole; and pixels of a tiny one."""
 
+BASES = {"cpu": "quick"}
+"""The recipe to begin with, by the type of the device, where it is not `default`: on a processor
+the smaller network is ahead for as long as people wait (decision 24)."""
+
 ALWAYS = ("labels.kind", "training.patience")
 """Keys that are chosen whatever the images are."""
 
@@ -48,10 +52,10 @@ class Configuration:
         return [c for c in self.choices if _plain(c.value) != _plain(_get(tree, c.key))]
 
     def describe(self) -> list[str]:
-        """What is not as in the recipe ``default``, in a few lines."""
+        """What it began with, and what is not as there, in a few lines."""
         shown = [choice for choice in self.changed if choice.key not in ALWAYS]
         lines = [f"chosen for these images: {choice}" for choice in shown]
-        return [*(lines or ["chosen for these images: the recipe default"]), *self.advice]
+        return [f"chosen for this device: the recipe {self.base.name}", *lines, *self.advice]
 
 
 def configure(
@@ -59,14 +63,16 @@ def configure(
     changes: Sequence[str] = (),
     fits: Fits | None = None,
     hours: float | None = None,
+    device: str = "cuda",
 ) -> Configuration:
-    """The recipe ``default``, changed to suit the images; every choice with its reason.
+    """The recipe for this type of device, changed to suit the images; each choice with its reason.
 
     ``changes``, each ``section.key=value``, are the user's and stay; ``fits`` None: memory is no
-    limit. With ``hours`` the steps are left to planning. Where the survey says too little to go
-    by, the recipe is ``default`` with the changes. Raises RecipeError.
+    limit. With ``hours`` the steps are left to planning. ``device``: "cuda", whose recipe is
+    ``default``, or "cpu", whose is ``quick``. Where the survey says too little to go by, it is
+    that recipe with the changes. Raises RecipeError.
     """
-    base = load_recipe("default", changes)
+    base = load_recipe(BASES.get(device, "default"), changes)
     if not survey.usable:
         return Configuration(base, (), (), base)
     fixed = {change.partition("=")[0].strip() for change in changes}
@@ -78,6 +84,8 @@ def configure(
         recipe = build_recipe(tree)
         for choice in choose(survey, recipe):
             held = choice.key in fixed or (split and choice.key.startswith("validation."))
+            # So many tiles are as many as these would show, not as the user's own.
+            held |= choice.key == "training.batch" and "training.tile" in fixed
             if held or (hours is not None and choice.key == "training.steps"):
                 continue
             choices.append(choice)

@@ -56,7 +56,8 @@ class Inspection:
         ]
         lines += ["", "problems"]
         lines += [f"  {describe_problem(problem)}" for problem in self.problems] or ["  none found"]
-        lines += ["", f"recipe: default, with what suits these images ({self._count()})"]
+        base = self.configuration.base.name
+        lines += ["", f"recipe: {base}, with what suits these images ({self._count()})"]
         for choice in self.configuration.choices:
             lines.append(textwrap.fill(f"  {choice}", WIDTH, subsequent_indent="      "))
         for advice in self.configuration.advice:
@@ -99,8 +100,9 @@ def inspect_data(
     survey = take_survey(data, load_recipe("default", changes), watch)
     classes = survey.meaning.class_count if survey.meaning is not None else 2
     channels = max(len(survey.channels), 1)
-    fits = fits_memory(channels, classes, device or choose_device(), ranks)
-    configuration = configure(survey, changes, fits, hours)
+    device = device or choose_device()
+    fits = fits_memory(channels, classes, device, ranks)
+    configuration = configure(survey, changes, fits, hours, device.type)
     own = configuration.recipe
     found = [*survey.problems, *split_problems(survey, own.validation)]
     extents = list(survey.wholes.values())
