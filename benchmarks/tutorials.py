@@ -196,6 +196,7 @@ def score_cells(run: RunFolder) -> Numbers:
             "threshold": model.threshold,
             "seeds": model.seeds,
             "minimum": model.minimum,
+            "fill": model.fill,
         },
         "useful_iou": USEFUL,
         "seconds_to_useful": next((r["seconds"] for r in checks if r["iou"] > USEFUL), None),
@@ -212,8 +213,7 @@ def nuclei(arguments: argparse.Namespace) -> Trial:
     name = "tutorial-nuclei"
     if arguments.images is not None:
         name += f"-{arguments.images}-images-draw-{arguments.draw}"
-        order = np.random.default_rng(arguments.draw).permutation(len(learnt))
-        learnt = [learnt[index] for index in sorted(order[: arguments.images])]
+        learnt = heads.draw(learnt, arguments.images, arguments.draw)
     pairs = heads.write_pairs(csv_of(arguments, name), learnt)
     return Trial(name, pairs, (), lambda run: heads.summarize(run, scored, "dsb"))
 

@@ -10,9 +10,9 @@ Load = Callable[[str], dict[str, Any] | None]
 DATA = {"dsb": "DSB 2018 nuclei", "u373": "U373 cells"}
 HEADS = {
     "plain": "foreground alone",
-    "border-weights": "foreground, border weights (w0 = 5, σ = 2)",
+    "border-weights": "foreground, border weights (w0 = 10, σ = 3)",
     "paper-weights": "foreground, border weights of the paper (10, 5)",
-    "border": "background, interior, border",
+    "border": "background, interior, border; border weights (10, 3)",
     "distance": "foreground, distance map",
 }
 
@@ -21,7 +21,7 @@ def heads(load: Load) -> str:
     """Every head on each data set: objects in images that it was not trained or tuned on."""
     lines = [
         "| data | head | steps | minutes, device | AP 0.5 … 0.9 | AP 0.5 | AP 0.75 | AP 0.9 | SEG "
-        "| merged | split | threshold, seeds, smallest |",
+        "| merged | split | threshold, seeds, smallest, hole |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     notes = []
@@ -46,8 +46,9 @@ def _row(result: dict[str, Any]) -> str:
     seg = scores.get("seg_gold", scores["seg"])
     seeds = "none" if choice["seeds"] is None else f"{choice['seeds']:g}"
     true = int(scores["true_objects"])
+    holes = choice.get("fill", 0)  # older results do without
     return (
         f"| {n['steps']} | {n['minutes']:.1f}, {result['device']} | {n['ap_50_to_90']:.4f} "
         f"| {precisions} | {seg:.4f} | {n['merged']} of {true} | {n['split']} of {true} "
-        f"| {choice['threshold']:g}, {seeds}, {choice['minimum']} |"
+        f"| {choice['threshold']:g}, {seeds}, {choice['minimum']}, {holes} |"
     )
