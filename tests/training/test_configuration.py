@@ -188,7 +188,7 @@ def test_a_rare_class_is_weighted_and_rare_objects_are_sought() -> None:
     three = LabelMeaning("classes", (0, 1, 2), shares=(0.7, 0.29, 0.01))
     assert changed(configure(survey(meaning=three))) == {"loss.class_weight": "balanced"}
     few = configure(survey(meaning=numbered(0.04)))
-    seams = {"loss.border_weight": 10.0, "loss.border_sigma": 3.0}
+    seams = {"loss.border_weight": 10.0, "loss.border_sigma": 3.0, "training.keep_best": "loss"}
     assert changed(few) == {"training.object_share": 0.5, **seams}
     assert "4.0 %" in few.reasons["training.object_share"]
     assert changed(configure(survey(meaning=numbered(0.06)))) == seams
@@ -200,6 +200,12 @@ def test_a_rare_class_is_weighted_and_rare_objects_are_sought() -> None:
         ]
         == 0.0
     )
+
+
+def test_the_best_model_of_numbered_objects_is_not_that_with_the_fewest_wrong_pixels() -> None:
+    # Seams are few pixels: the share of wrong ones stays level while objects come apart.
+    assert configure(survey(meaning=numbered(0.3))).recipe.training.keep_best == "loss"
+    assert configure(survey()).recipe.training.keep_best == "pixel_error"
 
 
 def test_seams_between_numbered_objects_have_more_weight_than_membranes() -> None:

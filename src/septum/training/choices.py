@@ -217,8 +217,11 @@ def choose_steps(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
 
 
 def choose_schedule(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
-    """As many in any run, and an end where they show no gain."""
-    section = recipe.training
+    """As many in any run, an end where they show no gain, and what that goes by."""
+    section, meaning = recipe.training, survey.meaning
+    if meaning is not None and meaning.kind == "instances":
+        reason = "it tells how well objects are kept apart, which few pixels decide"
+        yield Choice("training.keep_best", "loss", reason)
     if not section.steps:
         return
     every = max(section.steps // VALIDATIONS_IN_ALL, 1)
