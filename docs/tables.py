@@ -121,6 +121,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "heads": lambda: heads.heads(load),
     "tutorial-phase-contrast": lambda: tutorials.phase_contrast(load),
     "tutorial-nuclei": lambda: tutorials.nuclei(load),
+    "tutorial-nuclei-few": lambda: tutorials.nuclei_few(load),
     "tutorial-nuclei-curve": lambda: tutorials.nuclei_curve(load),
     "tutorial-membranes": lambda: tutorials.membranes(load),
     "tutorial-blood-cells": lambda: tutorials.blood_cells(load),
