@@ -220,7 +220,8 @@ def test_later_changes_win_and_others_stay():
     ("change", "message"),
     [
         ("training.stepz=3", r"unknown key 'training\.stepz'; did you mean 'training\.steps'\?"),
-        ("trainng.steps=3", r"unknown key 'trainng'; did you mean 'training'\?"),
+        ("trainng.steps=3", r"unknown key 'trainng\.steps'; did you mean 'training\.steps'\?"),
+        ("optimizer.learning_rate=3", r"did you mean 'training\.learning_rate'\?"),
         ("learning_rate=3", r"unknown key 'learning_rate'; did you mean 'training\.learning_rate'"),
         ("network.depht=3", r"did you mean 'network\.depth'"),
         ("loss.w0=3", r"unknown key 'loss\.w0'"),
@@ -270,7 +271,7 @@ def test_an_unknown_recipe_name_offers_the_nearest_and_all(name, nearest):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (None, "cannot be read"),
+        (None, r"no such recipe file; known by name: .*quick"),
         (b"\xff\xfe\x00", "cannot be read"),
         (b"[training\nsteps=3", "not valid TOML"),
         (b"[training]\nsteps = -1", r"training\.steps.*given: -1"),

@@ -89,6 +89,9 @@ def _read_tree(name_or_file: str) -> dict[str, Any]:
     else:
         try:
             text = path.read_text("utf-8")
+        except FileNotFoundError:
+            known = ", ".join(recipe_names())
+            raise RecipeError(f"{path}: no such recipe file; known by name: {known}") from None
         except (OSError, UnicodeDecodeError) as error:
             raise RecipeError(f"{path}: cannot be read as a recipe ({error})") from None
     try:
@@ -107,7 +110,9 @@ def _explain(error: ValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"] if part not in ("int",))
     if first["type"] == "extra_forbidden":
-        known = _known_keys()
+        known, given = _known_keys(), first.get("input")
+        if isinstance(given, dict) and len(given) == 1:  # of a section that is none
+            where = f"{where}.{next(iter(given))}"
         near = difflib.get_close_matches(where, known, n=1, cutoff=0.5)
         near = near or [key for key in known if key.split(".")[-1] == where.split(".")[-1]][:1]
         hint = f"; did you mean '{near[0]}'?" if near else f"; sections: {', '.join(_sections())}"
