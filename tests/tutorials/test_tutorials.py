@@ -137,7 +137,7 @@ def facts_of_nuclei() -> None:
     count = len(model.provenance["training_images"]) + len(model.provenance["validation_images"])
     assert count == len(list(Path("dsb2018/train/images").iterdir())) == 8
     assert model.meaning.kind == "instances"
-    assert load_model(Path("runs/depth")).recipe.network.head == "distance"
+    assert load_model(Path("runs/walls")).recipe.loss.border_weight == 20
     for image in Path("dsb2018/test/images").iterdir():
         kinds = ("instances.tif", "objects.csv", "mask.tif", "probability.tif")
         assert all((Path("found") / f"{image.stem}.{kind}").exists() for kind in kinds)
