@@ -90,8 +90,8 @@ def _read_tree(name_or_file: str) -> dict[str, Any]:
         try:
             text = path.read_text("utf-8")
         except FileNotFoundError:
-            known = ", ".join(recipe_names())
-            raise RecipeError(f"{path}: no such recipe file; known by name: {known}") from None
+            names = ", ".join(recipe_names())
+            raise RecipeError(f"{path}: no such recipe file; known by name: {names}") from None
         except (OSError, UnicodeDecodeError) as error:
             raise RecipeError(f"{path}: cannot be read as a recipe ({error})") from None
     try:
