@@ -137,6 +137,11 @@ def model_path(path: Path | str) -> Path:
     path = Path(path)
     if path.is_dir():
         if not (path / "model.safetensors").is_file():
+            if (path / "fold-0").is_dir():
+                raise ModelFileError(
+                    f"{path}: its folds have not all been trained; go on with `septum train … "
+                    f"--folds K --resume`, or use one of them: {path / 'fold-0'}"
+                )
             raise ModelFileError(
                 f"{path}: no model.safetensors in this folder; expected a run that `septum train` "
                 "has saved at least once, or a model file"

@@ -200,6 +200,9 @@ def test_objects_into_a_store_by_the_command(
     assert result.status == 0, result.err
     numbers = open_image(store / "labels" / "instances").read().array
     assert f"({numbers.max()} objects, " in result.out
+    model = load_model(run)
+    told = f"threshold {model.threshold:g}, seeds none, minimum 3, fill {model.fill}"
+    assert f"objects are told apart by: {told}\n" in result.out
     assert "00.png → cells.zarr, cells.objects.csv" in result.out
     rows = (tmp_path / "cells.objects.csv").read_text().splitlines()
     assert rows[0].startswith("id,class,area_px,")

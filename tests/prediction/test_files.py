@@ -12,14 +12,14 @@ from septum.errors import InputError, SaveError
 from septum.geometry import unet_footprint
 from septum.images.files import read_image, write_image
 from septum.images.image import Image
-from septum.images.intensity_range import IntensityRange
+from septum.images.intensity_range import IntensityRange, fit_intensity_range
 from septum.model import Model, build_network, save_model
 from septum.network.heads import sigmoid_probabilities
 from septum.prediction.doubts import doubt_pixel_size, find_doubt
 from septum.prediction.files import Options, predict_files
 from septum.prediction.overlap_tile import Predictor, predict_probabilities, prepare
 from septum.prediction.streaming import predict_whole
-from septum.recipe import Network, Recipe, Training
+from septum.recipe import Intensity, Network, Recipe, Training
 
 
 class Middle(nn.Module):
@@ -171,7 +171,7 @@ def test_two_inputs_whose_results_would_have_one_name_are_refused(folder):
 
 
 def test_an_image_of_other_channels_is_refused_by_name(folder):
-    colour = Image(np.zeros((3, 9, 9), np.uint8), "CYX")
+    colour = Image(np.random.default_rng(0).integers(0, 255, (3, 9, 9), np.uint8), "CYX")
     write_image(folder / "in" / "c.png", colour)
     with pytest.raises(InputError, match=r"c\.png: image has 3 channels"):
         run(folder, [folder / "in" / "c.png"])
@@ -204,6 +204,20 @@ def test_grey_values_far_from_those_of_training_are_doubted(level, doubted):
     doubt = find_doubt(image, IntensityRange((110.0,), (20.0,)))
     assert bool(doubt) == doubted
     assert not doubted or ("33000" in doubt and "110 ± 20" in doubt)
+
+
+@pytest.mark.parametrize(
+    ("factor", "doubted"), [(40, False), (1, False), (0.6, False), (0.05, True)]
+)
+@pytest.mark.parametrize("method", ["percentile", "zscore"])
+def test_an_image_dimmer_than_any_in_training_is_doubted(factor, doubted, method):
+    """Its range would be that of the dimmest: what is in it may be lost, whatever its exposure."""
+    cell = np.full((1, 60, 60), 10.0)
+    cell[:, 20:40, 20:40] = 200
+    fitted = fit_intensity_range([cell, 3 * cell], Intensity(scope="image", method=method))
+    doubt = find_doubt(factor * cell, fitted)
+    assert bool(doubt) == doubted
+    assert not doubted or "span 0.05 times those of the dimmest training image" in doubt
 
 
 def test_models_that_take_grey_values_as_they_are_doubt_nothing():

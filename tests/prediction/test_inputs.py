@@ -13,9 +13,13 @@ from septum.errors import ImageFileError, InputError, SaveError
 from septum.images.files import write_image
 from septum.images.image import Image
 from septum.model import save_model
-from septum.prediction import job
+from septum.prediction import inputs, job
 from septum.prediction.files import Options, predict_files
 from septum.prediction.inputs import find_images
+
+
+def colours():
+    return np.random.default_rng(0).integers(0, 255, (3, 9, 9), np.uint8)
 
 
 @pytest.fixture
@@ -26,7 +30,7 @@ def folder(tmp_path):
     for name in ("a.tif", "d.png"):
         write_image(tmp_path / "in" / name, noise("YX", (40, 50)))
     (tmp_path / "in" / "b.tif").write_bytes(b"no image")
-    write_image(tmp_path / "in" / "c.png", Image(np.zeros((3, 9, 9), np.uint8), "CYX"))
+    write_image(tmp_path / "in" / "c.png", Image(colours(), "CYX"))
     return tmp_path
 
 
@@ -84,6 +88,27 @@ def test_of_images_that_are_all_no_use_nothing_is_made(folder):
     assert not (folder / "out").exists()
     _, error = run(folder, "in/c.png")
     assert "keep-going" not in str(error)
+
+
+@pytest.mark.parametrize("options", [{}, {"workers": 1}, {"keep_going": True}])
+def test_a_grey_image_saved_in_colour_is_grey(folder, options):
+    grey = noise("YX", (40, 50))
+    (folder / "rgb").mkdir()
+    thrice = Image(np.stack([grey.array] * 3), "CYX", grey.pixel_size)
+    write_image(folder / "rgb" / "a.tif", thrice)
+    write_image(folder / "rgb" / "d.png", thrice)
+    names, error = run(folder, "rgb", instances=True, **options)
+    assert (names, error) == (["a.tif", "d.png"], None)
+    run(folder, "in/a.tif", "in/d.png", out="grey", instances=True)
+    assert contents(folder / "out") == contents(folder / "grey")
+
+
+def test_a_large_image_in_colour_is_refused_where_it_is_read(folder, monkeypatch):
+    monkeypatch.setattr(inputs, "READ_AHEAD", 10)
+    names, error = run(folder, "in/c.png")
+    assert names == []
+    assert "in/c.png" in str(error)
+    assert "channels (axes CYX), which differ; this model was trained on 1" in str(error)
 
 
 def test_what_mends_channels_that_do_not_fit_is_said(folder):

@@ -122,7 +122,7 @@ def test_training_ends_when_validation_has_not_improved_for_long(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     changes = ("training.steps=8", "training.validate_every=1")
-    validate_as([0.5, 0.3, 0.4, 0.3, 0.6, 0.1, 0.1, 0.1])
+    validate_as([0.5, 0.3, 0.4, 0.3, 0.6, 0.5, 0.3, 0.4, 0.3, 0.6])
     run = train(squares, tmp_path / "run", tiny(*changes, "training.patience=3"))
     steps = [record["step"] for record in run.history() if record["kind"] == "validation"]
     assert steps == [1, 2, 3, 4, 5], "three after the best, at step 2"
@@ -130,6 +130,8 @@ def test_training_ends_when_validation_has_not_improved_for_long(
     assert "3 validations in a row were no better than that of step 2: training ends here" in said
     assert run.last.exists()
     assert gather(run, None).finished
+    train(squares, tmp_path / "last", tiny("training.steps=5", *changes[1:], "training.patience=3"))
+    assert "training ends here" not in capsys.readouterr().err, "it has, by its steps"
 
     validate_as([0.1, 0.1, 0.1])
     train(squares, tmp_path / "run", tiny(*changes, "training.patience=0"), resume=True)

@@ -70,6 +70,19 @@ def without_channels(image: StoredImage) -> tuple[int, ...]:
     return tuple(n for n, axis in zip(image.shape, image.axes, strict=True) if axis != "C")
 
 
+def as_grey(image: StoredImage, problem: str) -> StoredImage:
+    """One channel of several that are equal; reading a region where they differ raises
+    AnnotationError with ``problem``.
+    """
+    return replace(
+        image,
+        axes=image.axes.replace("C", ""),
+        shape=without_channels(image),
+        regions=GreyRegions(image, problem),
+        channel_names=None,
+    )
+
+
 @dataclass(frozen=True)
 class GreyRegions:
     """The first channel of an image, of which ``problem`` is said where the others differ."""

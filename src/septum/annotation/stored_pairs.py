@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from septum.annotation.colours import GreyRegions, without_channels
+from septum.annotation.colours import as_grey, without_channels
 from septum.annotation.drawn_labels import open_labels
 from septum.annotation.pair import Pair
 from septum.errors import AnnotationError
@@ -179,22 +179,12 @@ def _other_channels(path: Path, channels: int, other: Path, others: int) -> str:
     )
 
 
-def _grey(image: StoredImage, problem: str) -> StoredImage:
-    return replace(
-        image,
-        axes=image.axes.replace("C", ""),
-        shape=without_channels(image),
-        regions=GreyRegions(image, problem),
-        channel_names=None,
-    )
-
-
 def _as_grey(part: StoredAnnotated, other: StoredAnnotated) -> StoredAnnotated:
     problem = _other_channels(part.image_path, part.channels, other.image_path, other.channels)
     stack = part.image
     axis = stack.image.axes.index("C")
     index = (*stack.index[:axis], *stack.index[axis + 1 :])
-    return replace(part, image=StoredStack(_grey(stack.image, problem), index))
+    return replace(part, image=StoredStack(as_grey(stack.image, problem), index))
 
 
 def _size(part: StoredStack) -> str:

@@ -104,7 +104,9 @@ def predict(
     fill: Annotated[
         int | None,
         typer.Option(
-            min=0, help="Fill holes in objects of at most so many pixels. Without: the model's own."
+            min=0,
+            help="Fill holes in objects (not in the mask) of at most so many pixels. Without: the "
+            "model's own.",
         ),
     ] = None,
     memory: Annotated[
@@ -159,6 +161,8 @@ def predict(
     start, pixels, files = time.monotonic(), 0, 0
     try:
         for written in predict_files(model, images, out, options, show_progress()):
+            if not files and written.separation is not None:
+                print(f"objects are told apart by: {written.separation.describe()}")
             pixels, files = pixels + written.pixels, files + 1
             print_written(written)
     except KeyboardInterrupt:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
+from septum.geometry import ArrayPixels
 from septum.images.intensity_range import IntensityRange
+from septum.images.own_range import OwnRange, sample_greys
 from septum.images.stored import StoredImage
 from septum.images.zarr_store import ZarrRegions
 
+DIM = 0.5
+"""Of the range of the dimmest training image: an image with less is taken for empty."""
 FAR = 5.0
 """Ranges of grey values between an image and the training images at which a result is doubted."""
 MOST_ENLARGED = 2.0
@@ -36,10 +42,11 @@ def find_doubt(image_CS: np.ndarray, intensity: IntensityRange) -> str:
 
     Says so where the mean of a channel, by every 8th pixel, is more than FAR ranges (standard
     deviations, for z-scores) away from where training images have theirs; "" otherwise, and for
-    models that take grey values as they are, or bring each image to its own range.
+    models that take grey values as they are. Of models that bring each image to its own range: says
+    so where that is below DIM of the smallest in training.
     """
     if intensity.own is not None:
-        return ""
+        return _doubt_own(image_CS, intensity.own)
     channels = len(image_CS)
     if channels != len(intensity.offset):
         return ""  # which is refused in other words
@@ -56,6 +63,21 @@ def find_doubt(image_CS: np.ndarray, intensity: IntensityRange) -> str:
                 "bring it to the same bit depth and brightness"
             )
     return ""
+
+
+def _doubt_own(image_CS: np.ndarray, own: OwnRange) -> str:
+    """Whether an image is so dim that its own range is not taken for it."""
+    _, spans = replace(own, least=(0.0,)).measure(sample_greys(ArrayPixels(image_CS)))
+    if len(spans) != len(own.least):
+        return ""  # which is refused in other words
+    part = max(span / least for span, least in zip(spans, own.least, strict=True))
+    if part >= DIM:
+        return ""
+    return (
+        f"its grey values span {part:.2g} times those of the dimmest training image, as if there "
+        "were no object in it; if there are, they may be missed: bring it to the bit depth and "
+        "brightness of training"
+    )
 
 
 def doubt_pixel_size(image: tuple[float, ...] | None, training: tuple[float, ...] | None) -> str:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from septum.annotation.colours import as_grey
 from septum.annotation.matching import image_key, is_label_name, label_key, stem
 from septum.errors import InputError
 from septum.images.files import expand_inputs
-from septum.images.stored import StoredImage, open_image
+from septum.images.stored import StoredImage, load_image, open_image
 from septum.model import Model
 from septum.prediction.outputs import Output
+
+READ_AHEAD = 32 << 20
+"""Bytes of an image in colour up to which it is read at once to see whether it is grey."""
 
 RESULT = re.compile(r"(?P<name>.+)\.(mask|probability|instances)")
 """The stem of a file that `septum predict` writes."""
@@ -82,7 +87,11 @@ def check_images(outputs: Sequence[Output], model: Model, left_out: LeftOut) -> 
     usable = []
     for output in outputs:
         with every.noting(output.source):
-            check_header(open_image(output.source), model)
+            image = open_image(output.source)
+            check_header(image, model)
+            taken = as_asked(image, model)
+            if taken is not image and math.prod(image.shape) * image.dtype.itemsize <= READ_AHEAD:
+                as_asked(load_image(output.source), model).read()  # are its channels equal?
             usable.append(output)
     if every.errors and not left_out.keep_going:
         first = every.errors[0]
@@ -95,11 +104,29 @@ def check_images(outputs: Sequence[Output], model: Model, left_out: LeftOut) -> 
     return usable
 
 
+def as_asked(image: StoredImage, model: Model) -> StoredImage:
+    """The one channel that a model takes, of a grey image that was saved in colour.
+
+    As in training. Reading a region in which the channels differ raises AnnotationError.
+    """
+    if not _may_be_grey(image, model):
+        return image
+    problem = (
+        f"image has 3 channels (axes {image.axes}), which differ; this model was trained on 1; "
+        "convert it to grey values"
+    )
+    return as_grey(image, problem)
+
+
+def _may_be_grey(image: StoredImage, model: Model) -> bool:
+    return model.channels == 1 and image.channels == 3
+
+
 def check_header(image: StoredImage, model: Model) -> None:
     """Raise InputError or ImageFileError unless channels and axes are those of the model."""
     dimensions = model.recipe.network.dimensions
     planes = image.stacks(dimensions)  # refuses a plane where volumes are needed
-    if image.channels == model.channels:
+    if image.channels == model.channels or _may_be_grey(image, model):
         return
     hint = ""
     split = [(axis, image.shape[image.axes.index(axis)]) for axis in "ZT" if axis in image.axes]
@@ -109,8 +136,6 @@ def check_header(image: StoredImage, model: Model) -> None:
                 f"; its axis {axis} has {extent} planes: if those are its channels, save it with "
                 "axes CYX"
             )
-    if model.channels == 1 and image.channels == 3:
-        hint = "; convert it to grey values"
     raise InputError(
         f"image has {image.channels} channel{'s' * (image.channels != 1)} (axes {image.axes}); "
         f"this model was trained on {model.channels}{hint}"

@@ -14,6 +14,7 @@ from septum.images.stored import StoredImage, load_image, open_image
 from septum.images.tolerant import describe_damage, is_lost, tolerate
 from septum.model import Model
 from septum.prediction.doubts import doubt_chunks, doubt_pixel_size, find_doubt, middle
+from septum.prediction.inputs import as_asked
 from septum.prediction.job import Job, begin_job, finish_job, remove_store
 from septum.prediction.options import Options, Written
 from septum.prediction.outputs import Output, make_folder
@@ -55,12 +56,13 @@ def begin(
     start, source = time.monotonic(), output.source
     image = open_image(source)
     doubts = [doubt_chunks(image)]
+    image = as_asked(image, model)
     size = image.dtype.itemsize * int(np.prod(image.shape, dtype=np.int64))
     picture = source.suffix.lower() in PICTURE_SUFFIXES
     stored = image
     if picture or (size <= WHOLE_BYTES and not shared):
         try:
-            image = load_image(source)
+            image = as_asked(load_image(source), model)
         except ImageFileError as error:
             if picture:
                 raise
@@ -131,7 +133,9 @@ def finish(begun: Begun, predictor: Predictor, options: Options) -> Written:
     seconds = time.monotonic() - begun.start
     doubt = "; ".join(filter(None, doubts))
     files = begun.output.files
-    return Written(begun.output.source, files, pixels, seconds, doubt, objects, begun.before)
+    return Written(
+        begun.output.source, files, pixels, seconds, doubt, objects, begun.separation, begun.before
+    )
 
 
 def _probability(options: Options) -> ProbabilityType:

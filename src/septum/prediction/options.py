@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from septum.errors import InputError
+from septum.prediction.separation import Separation
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class Written:
     """Why the result may be worth nothing, in words; mostly empty."""
     objects: int | None = None
     """How many were numbered, if any were asked for."""
+    separation: Separation | None = None
+    """How they were told apart."""
     before: float = 0.0
     """Share of it that an earlier command had computed."""
 

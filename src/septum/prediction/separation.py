@@ -37,6 +37,13 @@ class Separation:
             if pixels < 0:
                 raise InputError(f"{name} = {pixels} is not a number of pixels; use 0 or more")
 
+    def describe(self) -> str:
+        """As the command line names them."""
+        seeds = "none" if self.seeds is None else f"{self.seeds:g}"
+        return (
+            f"threshold {self.threshold:g}, seeds {seeds}, minimum {self.minimum}, fill {self.fill}"
+        )
+
     def check_classes(self, count: int) -> None:
         """Raise InputError for ``seeds`` that cannot divide an object where there are two."""
         if count != 2 or self.maps == "core" or self.seeds is None:

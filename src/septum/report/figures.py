@@ -145,8 +145,8 @@ def show_predictions(contents: Contents) -> str:
         )
     else:
         words = "Prediction: each class in its colour, the brighter the surer."
-    if len(contents.examined) > len(rows):
-        words += f" The {len(rows)} worst, by IoU, of the {len(contents.examined)} predicted here."
+    shown, all_of_them = len(rows), len(contents.examined)
+    words += f" The {shown} worst, by IoU, of the {all_of_them} predicted here, the worst first."
     if meaning.kind == "instances" and meaning.seams:
         words += " Where labelled objects touch, the network is to leave a seam between them."
     return figure(

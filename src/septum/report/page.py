@@ -203,6 +203,8 @@ def _image_table(contents: Contents, model: Model) -> str:
     )
     if model.classes == 2:
         caption += ": the mask at the model's threshold, and at 0.5"
+    if model.meaning.seams and model.meaning.kind == "instances":
+        caption += "; where objects touch they are object here, and background above, as learnt"
     return table(head, rows, caption + ".")
 
 

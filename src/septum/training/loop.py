@@ -106,7 +106,7 @@ def run_steps(job: Job, again: str) -> None:
                     f"stopped at step {job.step} of {job.steps}; everything is saved; go on with: "
                     f"{again}"
                 )
-        if is_stale(job):
+        if is_stale(job) and job.step < job.steps:
             progress.say(
                 f"{job.recipe.training.patience} validations in a row were no better than that of "
                 f"step {job.best['step']}: training ends here (--resume --set training.patience=0 "
