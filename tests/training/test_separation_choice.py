@@ -144,6 +144,16 @@ def test_what_was_not_drawn_is_no_mistake(known: Predictor) -> None:
     assert quality([(maps, make_truth(few, NUMBERED))], best) < 0.6
 
 
+def test_specks_are_left_out_where_no_measure_counts_them(known: Predictor) -> None:
+    ids = pairs_of_cells()
+    few = np.where(ids % 2 == 1, ids, 0)
+    maps = as_maps(ids, specks=6)
+    best = tune_separation([(known, annotated(maps, few))], PARTLY)
+    segments, _ = label_objects(maps, best)
+    assert segments.max() == ids.max()
+    assert 4 < best.minimum <= np.bincount(ids.ravel())[1:].min()
+
+
 def test_evenly_spread_images_are_looked_at_up_to_so_many_pixels(
     known: Predictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -102,7 +102,10 @@ def tune_separation(asked: Asked, meaning: LabelMeaning) -> Separation:
     drawn = [truth.instances_S[truth.instances_S != 0] for _, truth in pairs]
     areas = np.concatenate([np.unique(ids, return_counts=True)[1] for ids in drawn])
     small, middling = np.percentile(areas, (SMALL, 50)) if len(areas) else (0.0, 0.0)
-    smallest = [replace(best, minimum=int(share * small)) for share in MINIMUMS]
+    # SEG does not count what is invented: of equally good ones the largest leaves out most of it.
+    partial = any(truth.partial for _, truth in pairs)
+    shares = sorted(MINIMUMS, reverse=partial)
+    smallest = [replace(best, minimum=int(share * small)) for share in shares]
     best = max(smallest, key=lambda choice: quality(pairs, choice))
     largest = [replace(best, fill=int(share * middling)) for share in HOLES]
     return max(largest, key=lambda choice: quality(pairs, choice))
