@@ -91,9 +91,7 @@ def begin_job(
     results = results_in_store(
         headers, store, chunk, predictor.dimensions, manifest.run, predictor.maps
     )
-    if (
-        shared
-    ):  # now, so that what cannot be read is this image's error, not that of a tile sent off
+    if shared:  # now: what cannot be read is then this image's error, not that of a tile sent off
         plan.ranges_of(number for number in range(len(plan)) if number not in manifest.done)
     return Job(output, image, plan, results, threshold, separation, chunk, manifest)
 
