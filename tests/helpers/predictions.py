@@ -40,8 +40,8 @@ def small_model(channels=1, dimensions=2, classes=2, depth=1):
 
 def with_own_ranges(model, method="percentile"):
     """The same, but that each image, or plane, has a range of its own."""
-    least = (1.0,) * model.channels
-    own = OwnRange(method, 1.0, 99.8, least)
+    bounds = (1.0,) * model.channels
+    own = OwnRange(method, 1.0, 99.8, least=bounds, contrast=bounds)
     return model.replace(intensity=dataclasses.replace(model.intensity, own=own))
 
 

@@ -79,9 +79,9 @@ def ranges_of(
     """
     if all(intensity.own is None for intensity in intensities):
         return tuple(intensities)
-    greys_CN = sample_greys(ArrayPixels(image) if isinstance(image, np.ndarray) else image)
+    greys = sample_greys(ArrayPixels(image) if isinstance(image, np.ndarray) else image)
     return tuple(
-        intensity if intensity.own is None else IntensityRange(*intensity.own.measure(greys_CN))
+        intensity if intensity.own is None else IntensityRange(*intensity.own.range_of(greys))
         for intensity in intensities
     )
 
@@ -108,16 +108,25 @@ def fit_intensity_range(images_CS: Iterable[np.ndarray], section: Intensity) -> 
 def _fit_own(images_CS: Iterable[np.ndarray], section: Intensity) -> IntensityRange:
     assert section.method != "none"
     ends = (section.low_percentile, section.high_percentile)
-    free = OwnRange(section.method, *ends, (0.0,))
-    found = [free.measure(sample_greys(ArrayPixels(image_CS))) for image_CS in _alike(images_CS)]
+    free = OwnRange(section.method, *ends, (), ())
+    found = []
+    for image_CS in _alike(images_CS):
+        greys = sample_greys(ArrayPixels(image_CS))
+        found.append((*free.measure(greys), greys.noise_C))
     if not found:
         raise ImageFileError("no image to fit the intensity range on; expected at least one")
-    offsets, scales = (np.array(each) for each in zip(*found, strict=True))
-    seen = np.where(scales > 0, scales, np.inf).min(0)
-    least = tuple(np.where(np.isfinite(seen), seen, 1.0).tolist())
-    means = np.maximum(scales, least).mean(0)
-    own = OwnRange(section.method, *ends, least)
+    offsets, scales, noises = (np.array(each) for each in zip(*found, strict=True))
+    least = _smallest(scales)
+    contrast = _smallest(np.divide(scales, noises, out=np.zeros_like(scales), where=noises > 0))
+    own = OwnRange(section.method, *ends, tuple(least.tolist()), tuple(contrast.tolist()))
+    means = np.where(scales > 0, scales, least).mean(0)
     return IntensityRange(tuple(offsets.mean(0).tolist()), tuple(means.tolist()), own)
+
+
+def _smallest(values_NC: np.ndarray) -> np.ndarray:
+    """Of each channel, of those above 0; 1 where there is none."""
+    found_C = np.where(values_NC > 0, values_NC, np.inf).min(0)
+    return np.where(np.isfinite(found_C), found_C, 1.0)
 
 
 def _alike(images_CS: Iterable[np.ndarray]) -> Iterator[np.ndarray]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from septum.geometry import ArrayPixels
@@ -13,7 +11,7 @@ from septum.images.stored import StoredImage
 from septum.images.zarr_store import ZarrRegions
 
 DIM = 0.5
-"""Of the range of the dimmest training image: an image with less is taken for empty."""
+"""Of the range that is taken for an image: one with less is taken for empty."""
 FAR = 5.0
 """Ranges of grey values between an image and the training images at which a result is doubted."""
 MOST_ENLARGED = 2.0
@@ -43,7 +41,7 @@ def find_doubt(image_CS: np.ndarray, intensity: IntensityRange) -> str:
     Says so where the mean of a channel, by every 8th pixel, is more than FAR ranges (standard
     deviations, for z-scores) away from where training images have theirs; "" otherwise, and for
     models that take grey values as they are. Of models that bring each image to its own range: says
-    so where that is below DIM of the smallest in training.
+    so where that is below DIM of the range that is taken.
     """
     if intensity.own is not None:
         return _doubt_own(image_CS, intensity.own)
@@ -66,17 +64,17 @@ def find_doubt(image_CS: np.ndarray, intensity: IntensityRange) -> str:
 
 
 def _doubt_own(image_CS: np.ndarray, own: OwnRange) -> str:
-    """Whether an image is so dim that its own range is not taken for it."""
-    _, spans = replace(own, least=(0.0,)).measure(sample_greys(ArrayPixels(image_CS)))
-    if len(spans) != len(own.least):
+    """Whether an image is so dim, and so noisy, that its own range is not taken for it."""
+    greys = sample_greys(ArrayPixels(image_CS))
+    if greys.channels != len(own.least):
         return ""  # which is refused in other words
-    part = max(span / least for span, least in zip(spans, own.least, strict=True))
+    spans, taken = own.measure(greys)[1], own.range_of(greys)[1]
+    part = float(np.max(spans / taken))
     if part >= DIM:
         return ""
     return (
-        f"its grey values span {part:.2g} times those of the dimmest training image, as if there "
-        "were no object in it; if there are, they may be missed: bring it to the bit depth and "
-        "brightness of training"
+        "its grey values span little more than noise, as if there were no object in it; if there "
+        "are, they may be missed"
     )
 
 
