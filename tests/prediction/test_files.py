@@ -206,6 +206,14 @@ def test_grey_values_far_from_those_of_training_are_doubted(level, doubted):
     assert not doubted or ("33000" in doubt and "110 ± 20" in doubt)
 
 
+@pytest.mark.parametrize(("factor", "doubted"), [(1, False), (1 / 255, True), (0, False)])
+def test_an_image_saved_from_0_to_1_is_doubted_by_a_model_of_8_bits(factor, doubted):
+    image = factor * np.random.default_rng(0).integers(0, 255, (1, 90, 90))
+    doubt = find_doubt(image, IntensityRange((60.0,), (70.0,)))
+    assert bool(doubt) == doubted
+    assert not doubted or "hardly differ (0 to 0.9961)" in doubt
+
+
 @pytest.mark.parametrize("method", ["percentile", "zscore"])
 def test_an_image_of_little_more_than_noise_is_doubted_and_a_dark_one_is_not(method):
     noise = np.random.default_rng(0).normal(10, 1, (1, 60, 60))

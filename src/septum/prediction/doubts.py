@@ -12,6 +12,8 @@ from septum.images.zarr_store import ZarrRegions
 
 DIM = 0.5
 """Of the range that is taken for an image: one with less is taken for empty."""
+FLAT = 0.01
+"""Ranges: an image whose grey values deviate by less is taken for one of another bit depth."""
 FAR = 5.0
 """Ranges of grey values between an image and the training images at which a result is doubted."""
 MOST_ENLARGED = 2.0
@@ -39,8 +41,9 @@ def find_doubt(image_CS: np.ndarray, intensity: IntensityRange) -> str:
     """Whether grey values lie where training had none: another bit depth, another microscope.
 
     Says so where the mean of a channel, by every 8th pixel, is more than FAR ranges (standard
-    deviations, for z-scores) away from where training images have theirs; "" otherwise, and for
-    models that take grey values as they are. Of models that bring each image to its own range: says
+    deviations, for z-scores) away from where training images have theirs, or where all channels
+    differ by less than FLAT ranges, but do; "" otherwise, and for models that take grey values as
+    they are. Of models that bring each image to its own range: says
     so where that is below DIM of the range that is taken.
     """
     if intensity.own is not None:
@@ -51,7 +54,8 @@ def find_doubt(image_CS: np.ndarray, intensity: IntensityRange) -> str:
     if intensity == IntensityRange((0.0,) * channels, (1.0,) * channels):
         return ""
     sparse_CS = image_CS[(slice(None), *(slice(None, None, 8),) * (image_CS.ndim - 1))]
-    means = intensity.apply(sparse_CS).reshape(channels, -1).mean(1)
+    values_CN = intensity.apply(sparse_CS).reshape(channels, -1)
+    means, deviation = values_CN.mean(1), float(values_CN.std(1).max())
     for channel, mean in enumerate(means):
         if abs(mean) > FAR:
             offset, scale = intensity.offset[channel], intensity.scale[channel]
@@ -60,6 +64,12 @@ def find_doubt(image_CS: np.ndarray, intensity: IntensityRange) -> str:
                 f"training images (about {offset:.0f} ± {scale:.0f}); the result is doubtful: "
                 "bring it to the same bit depth and brightness"
             )
+    if 0 < deviation < FLAT:
+        return (
+            f"its grey values hardly differ ({image_CS.min():.4g} to {image_CS.max():.4g}) for a "
+            "model that was trained on others; the result is doubtful: bring it to the same bit "
+            "depth and brightness"
+        )
     return ""
 
 
