@@ -156,7 +156,7 @@ def test_an_unknown_key(train_refused: Refused, tmp_path: Path) -> None:
     train_refused(parts, "--set", "training.lerning_rate=1")
     recipe = tmp_path / "mine.toml"
     recipe.write_text("[trainig]\nsteps = 5\n")
-    train_refused((recipe, "unknown key 'trainig'", "training"), recipe=recipe)
+    train_refused((recipe, "unknown key 'trainig.steps'", "training"), recipe=recipe)
 
 
 def test_an_unknown_recipe(train_refused: Refused) -> None:
