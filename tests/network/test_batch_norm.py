@@ -87,18 +87,18 @@ def test_ranks_that_divide_the_batches_find_the_same(first: int) -> None:
     measure_batch_norm(alone, given, 3, Ranks())
     found: dict[int, Any] = {}
 
-    def run(rank: int, mine: list[torch.Tensor]) -> None:
-        network = two_layers().eval()
+    def run(rank: int, network: nn.Module, mine: list[torch.Tensor]) -> None:
         measure_batch_norm(network, mine, 3, Together(rank, 2))
         found[rank] = network.state_dict()
 
-    networks = [
-        threading.Thread(target=run, args=(rank, mine))
+    # Made one after the other: threads would draw from the one generator that both have seeded.
+    threads = [
+        threading.Thread(target=run, args=(rank, two_layers().eval(), mine))
         for rank, mine in enumerate([given[:first], given[first:]])
     ]
-    for thread in networks:
+    for thread in threads:
         thread.start()
-    for thread in networks:
+    for thread in threads:
         thread.join()
     for name, value in alone.state_dict().items():
         if "running" in name:
