@@ -30,8 +30,9 @@ from septum.evaluation.mistakes import find_mistakes
 from septum.evaluation.objects import add_counts, count_objects
 from septum.model import Model, load_model
 from septum.prediction.instances import label_objects
+from septum.prediction.one_image import choose_separation
+from septum.prediction.options import Options
 from septum.prediction.overlap_tile import predict_probabilities, prepare
-from septum.prediction.separation import Separation
 from septum.recipe import load_recipe
 from septum.training.loop import train
 from septum.training.run_folder import RunFolder
@@ -182,7 +183,8 @@ def count(tables: list[Contingency]) -> dict[str, Any]:
 def compare(model: Model, pairs: list[Pair]) -> list[Contingency]:
     """For each image the table of pixels that true objects and those found share."""
     predictor = prepare(model)
-    choice = Separation(model.threshold, model.seeds, model.minimum, model.fill, model.maps)
+    choice = choose_separation(Options(instances=True), model)
+    assert choice is not None
     tables = []
     for pair in pairs:
         (item,) = load_pairs([pair])

@@ -128,7 +128,9 @@ def inspected(trial: Trial, run: RunFolder) -> Numbers:
         seen = {
             "seconds": time.monotonic() - start,
             "labels": meaning.describe() if meaning is not None else "",
-            "problems": [f"{p.level}: {p}" for p in found.problems],
+            "problems": [
+                below(f"{p.level}: {p}", EM.parent, run.path.parent) for p in found.problems
+            ],
             "chosen": [str(choice) for choice in found.configuration.changed],
         }
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -136,6 +138,13 @@ def inspected(trial: Trial, run: RunFolder) -> Numbers:
             temporary.write_text(json.dumps(seen, indent=1), "utf-8")
     known: Numbers = json.loads(file.read_text("utf-8"))
     return known
+
+
+def below(text: str, *folders: Path) -> str:
+    """Without the names of folders that are this machine's alone."""
+    for folder in folders:
+        text = text.replace(f"{folder}/", "").replace(f"{folder.resolve()}/", "")
+    return text
 
 
 def folder_of(arguments: argparse.Namespace, name: str) -> Path:

@@ -50,6 +50,8 @@ def measure(bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Meas
         )
         numbers: dict[str, Any] = result["numbers"]
         assert numbers["steps"] == 2
+        told = " ".join(numbers["inspect"]["problems"])
+        assert not [word for word in told.split() if word.lstrip("(").startswith("/")], told
         assert [point["minutes"] > 0 for point in numbers["curve"]] == [True, True]
         tables = importlib.import_module("tutorial_tables")
         kinds = (tables.phase_contrast, tables.nuclei, tables.membranes, tables.blood_cells)
