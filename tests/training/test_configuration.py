@@ -13,7 +13,7 @@ from septum.annotation.labels import LabelMeaning
 from septum.annotation.pairs import split_validation
 from septum.errors import TileSizeError
 from septum.model import network_footprint
-from septum.recipe import Recipe, dump_recipe, load_recipe
+from septum.recipe import Recipe, Validation, dump_recipe, load_recipe
 from septum.survey.survey import Channel, Histogram, ImageFacts, ObjectFacts, Series, Spread, Survey
 from septum.training.configuration import ALWAYS, Configuration, configure
 from septum.training.loop import train
@@ -42,7 +42,7 @@ def objects(width: float = 30, near: float = 0.9, narrow: float = 3, pairs: int 
 def survey(**changes: Any) -> Survey:
     """Thirty grey images of 512 × 512, their objects common and close, as default likes them."""
     seen = Survey(
-        "data", 2, tuple(image(f"{n:02d}") for n in range(30)), False, 8, (CHANNEL,),
+        "data", 2, tuple(image(f"d{n:02d}") for n in range(30)), False, 8, (CHANNEL,),
         LabelMeaning("binary", (0, 255), shares=(0.25, 0.75)), "", {}, objects(), (), (), (),
     )  # fmt: skip
     return dataclasses.replace(seen, **changes)
@@ -106,6 +106,15 @@ def test_the_same_survey_gives_the_same_recipe_and_that_is_all_in_its_file(tmp_p
             and choice.reason in line
         )  # fmt: skip
         assert "  # " in line
+
+
+def test_the_file_says_where_it_began_and_what_was_given() -> None:
+    found = configure(survey(), ["loss.border_sigma=4", "training.seed=3"], device="cpu")
+    lines = dump_recipe(found.recipe, found.reasons).splitlines()
+    assert lines[0] == 'name = "configured"  # for these images, from the recipe quick'
+    assert "border_sigma = 4.0  # given" in lines
+    assert "seed = 3  # given" in lines
+    assert len([line for line in lines if line.endswith("# given")]) == 2
 
 
 @pytest.mark.parametrize(
@@ -186,9 +195,18 @@ def test_images_of_other_exposures_each_have_their_own_range() -> None:
 
 def test_a_rare_class_is_weighted_and_rare_objects_are_sought() -> None:
     three = LabelMeaning("classes", (0, 1, 2), shares=(0.7, 0.29, 0.01))
-    assert changed(configure(survey(meaning=three))) == {"loss.class_weight": "balanced"}
+    longer = {"training.steps": 4000, "training.validate_every": 400}
+    assert changed(configure(survey(meaning=three))) == {
+        "loss.class_weight": "balanced",
+        **longer,
+    }
     few = configure(survey(meaning=numbered(0.04)))
-    seams = {"loss.border_weight": 10.0, "loss.border_sigma": 3.0, "training.keep_best": "loss"}
+    seams = {
+        "loss.border_weight": 10.0,
+        "loss.border_sigma": 3.0,
+        "training.keep_best": "object_error",
+        **longer,
+    }
     assert changed(few) == {"training.object_share": 0.5, **seams}
     assert "4.0 %" in few.reasons["training.object_share"]
     assert changed(configure(survey(meaning=numbered(0.06)))) == seams
@@ -204,7 +222,7 @@ def test_a_rare_class_is_weighted_and_rare_objects_are_sought() -> None:
 
 def test_the_best_model_of_numbered_objects_is_not_that_with_the_fewest_wrong_pixels() -> None:
     # Seams are few pixels: the share of wrong ones stays level while objects come apart.
-    assert configure(survey(meaning=numbered(0.3))).recipe.training.keep_best == "loss"
+    assert configure(survey(meaning=numbered(0.3))).recipe.training.keep_best == "object_error"
     assert configure(survey()).recipe.training.keep_best == "pixel_error"
 
 
@@ -228,7 +246,7 @@ def test_walls_have_weight_as_wide_as_they_are() -> None:
 
 def test_validation_holds_an_object() -> None:
     """Of 30 images without one but for two; the hash of the names keeps others."""
-    drawn = {"04", "05"}
+    drawn = {"d07", "d08"}
     images = tuple(
         dataclasses.replace(part, objects=30 * (part.name in drawn)) for part in survey().images
     )
@@ -237,8 +255,23 @@ def test_validation_holds_an_object() -> None:
     assert len(drawn & {images[index].name for index in held}) == 1
     assert len(held) > 1
     assert "which they have not" in found.reasons["validation.names"]
-    one = tuple(dataclasses.replace(part, objects=30 * (part.name == "04")) for part in images)
+    one = tuple(dataclasses.replace(part, objects=30 * (part.name == "d07")) for part in images)
     assert "validation.names" not in values(configure(survey(images=one)))
+
+
+@pytest.mark.parametrize(("count", "least"), [(2, 1), (5, 1), (8, 2), (12, 3), (30, 3)])
+def test_of_few_images_one_alone_does_not_validate(count: int, least: int) -> None:
+    """By the hash of these names a tenth of 12 would be one, and of 8 none."""
+    names = [f"{n:02d}" for n in range(count)]
+    found = configure(survey(images=tuple(image(name) for name in names)))
+    learnt, held = split_validation(names, found.recipe.validation)
+    assert least <= len(held) <= max(least, count // 4)
+    assert len(learnt) >= count / 2
+    share = values(found)["validation.fraction"]
+    assert all(
+        len(split_validation(names, Validation(fraction=0.1 * n))[1]) < least
+        for n in range(1, round(10 * share))
+    )
 
 
 def test_more_images_get_more_steps_unless_the_time_is_given() -> None:
@@ -250,6 +283,10 @@ def test_more_images_get_more_steps_unless_the_time_is_given() -> None:
     assert found["training.steps"] == 4750  # 12 · 200 · 512² / 260² / 2, to the next 250
     assert found["training.validate_every"] == 475
     assert values(configure(many(9000)))["training.steps"] == 10_000
+    few = values(configure(dataclasses.replace(many(3), meaning=numbered(0.3))))
+    assert (few["training.steps"], few["training.validate_every"]) == (4000, 400)
+    short = configure(dataclasses.replace(many(3), meaning=numbered(0.3)), ["training.steps=9"])
+    assert short.recipe.training.steps == 9
     planned = values(configure(many(200), hours=1.0))
     assert "training.steps" not in planned
     assert planned["training.validate_every"] == 0  # as often as the plan says

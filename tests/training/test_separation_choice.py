@@ -16,7 +16,8 @@ from septum.prediction.instances import label_objects
 from septum.prediction.overlap_tile import Predictor
 from septum.prediction.separation import Separation
 from septum.training import separation_choice
-from septum.training.separation_choice import quality, tune_separation
+from septum.training.object_scores import quality
+from septum.training.separation_choice import tune_separation
 
 NUMBERED = LabelMeaning("instances", (0, 1))
 PARTLY = LabelMeaning("instances", (0, 1), unlabelled_ignored=True)
@@ -176,3 +177,23 @@ def test_evenly_spread_images_are_looked_at_up_to_so_many_pixels(
     monkeypatch.setattr(separation_choice, "MOST_PIXELS", 1)
     tune_separation([(known, item) for item in items], NUMBERED)
     assert seen == ["0"]
+
+
+def test_training_images_help_where_validation_images_are_few(
+    known: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The only validation image has large objects and no specks; the others have both."""
+    ids = np.zeros((60, 100), np.int32)
+    ids[10:40, 10:40] = 1
+    clean = np.where(ids > 0, 0.9, 0.1)
+    held = [(known, annotated(np.stack([1 - clean, clean]), ids))]
+    cells = pairs_of_cells()
+    learnt = [(known, annotated(as_maps(cells, specks=5), cells, str(n))) for n in range(6)]
+    alone = tune_separation(held, NUMBERED)
+    assert (alone.seeds, alone.minimum) == (None, 0)
+    helped = tune_separation(held, NUMBERED, learnt)
+    assert helped.seeds is not None
+    assert helped.minimum > 4
+    # Where those that validate are enough, no other is asked.
+    monkeypatch.setattr(separation_choice, "MOST_PIXELS", ids.size)
+    assert tune_separation(held, NUMBERED, learnt) == alone

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from septum.annotation.labels import IGNORE
+from septum.annotation.labels import IGNORE, LabelMeaning
 from septum.errors import TrainingError
+from septum.evaluation.truth import make_truth
 from septum.geometry import unet_footprint
 from septum.images.intensity_range import IntensityRange
 from septum.network.heads import softmax_probabilities
@@ -69,6 +71,36 @@ def test_scores_are_means_over_images_of_loss_wrong_pixels_overlap_and_rand_erro
     right = 160 * np.log(0.96) + 250 * np.log(0.98)
     losses = [-(right + 10 * np.log(p)) / 420 for p in (0.98, 0.3)]
     assert scores["loss"] == pytest.approx(np.mean(losses), rel=1e-4)
+
+
+@pytest.mark.parametrize("wall", [0.02, 0.45, 0.65, 0.8])
+def test_objects_are_scored_together_at_the_threshold_that_is_best(
+    predictions: Predictor, wall: float
+) -> None:
+    numbered = LabelMeaning("instances", (0, 1))
+    drawn = [two_cells(wall), two_cells(0.02)]
+    targets = [replace(t, truth=make_truth(t.instances_S, numbered)) for t in drawn]
+    scores = validate(predictions, targets, PLAIN, ones)
+    # Joined, the first two are one segment that overlaps with either by less than half.
+    joined = 1 - 2 / (2 + 2 + 1)
+    assert scores["object_error"] == pytest.approx(joined if wall == 0.8 else 0.0)
+    assert "object_error" not in validate(predictions, drawn, PLAIN, ones)
+
+
+def test_specks_are_left_out_of_the_objects_while_training_goes_on(predictions: Predictor) -> None:
+    """They are left out of the model's in the end; larger ones are mistakes."""
+    target = two_cells(0.02)
+    truth = make_truth(target.instances_S, LabelMeaning("instances", (0, 1)))
+
+    def error_with_an_object_of(rows: int, columns: int) -> float:
+        image_CS = target.image_CS.copy()
+        image_CS[0, :rows, :columns] = 0.9
+        noisy = replace(target, image_CS=image_CS, truth=truth)
+        return validate(predictions, [noisy], PLAIN, ones)["object_error"]
+
+    assert error_with_an_object_of(3, 3) == 0  # of the cells' 80 pixels less than half
+    assert error_with_an_object_of(3, 13) == 0
+    assert error_with_an_object_of(4, 10) == pytest.approx(1 / 3)
 
 
 def test_ignored_pixels_count_in_no_score(predictions: Predictor) -> None:

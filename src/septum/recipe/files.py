@@ -55,17 +55,20 @@ def build_recipe(tree: Mapping[str, Any], source: str = "recipe") -> Recipe:
 def dump_recipe(recipe: Recipe, reasons: Mapping[str, str] | None = None) -> str:
     """The complete recipe as TOML, every key written, ready to be trained with again.
 
-    ``reasons``, by ``section.key``, become comments, of one line each.
+    ``reasons``, by ``section.key`` (or ``name``), become comments, of one line each.
     """
     reasons = reasons or {}
-    lines = [f"name = {_toml(recipe.name)}", f"base = {_toml(COMPLETE)}"]
+    lines = [_line("name", recipe.name, reasons.get("name", "")), f"base = {_toml(COMPLETE)}"]
     for section, values in recipe.model_dump(exclude_none=True).items():
         if isinstance(values, dict):
             lines += ["", f"[{section}]"]
             for key, value in values.items():
-                reason = " ".join(reasons.get(f"{section}.{key}", "").split())
-                lines.append(f"{key} = {_toml(value)}" + (f"  # {reason}" if reason else ""))
+                lines.append(_line(key, value, reasons.get(f"{section}.{key}", "")))
     return "\n".join(lines) + "\n"
+
+
+def _line(key: str, value: object, reason: str) -> str:
+    return f"{key} = {_toml(value)}" + (f"  # {' '.join(reason.split())}" if reason else "")
 
 
 def _toml(value: object) -> str:

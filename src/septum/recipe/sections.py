@@ -215,8 +215,9 @@ class Training(Section):
     """Steps between validations; 0 means: after each epoch."""
     patience: Annotated[int, Field(ge=0)] = 0
     """Training ends by itself after so many validations without a better one; 0: never."""
-    keep_best: Literal["loss", "pixel_error", "rand_error"] = "loss"
-    """The validation measure by which the best model is kept; lower is better."""
+    keep_best: Literal["loss", "pixel_error", "rand_error", "object_error"] = "loss"
+    """The validation measure by which the best model is kept; lower is better. `object_error`, of
+    numbered labels: 1 − mean average precision of the objects, up to an IoU of 0.9."""
     threshold: Literal["half", "rand", "objects", "auto"] = "half"
     """`half`: an object pixel has probability above 0.5; `rand`: the threshold with the smallest
     Rand error on training images is stored in the model (two classes); `objects`: threshold, seeds

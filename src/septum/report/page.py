@@ -41,6 +41,7 @@ NAMES = {
     "dice": "Dice",
     "iou": "IoU",
     "rand_error": "Rand error",
+    "object_error": "object error",
     "mask_pixel_error": "mask pixel error",
     "mask_rand_error": "mask Rand error",
     "loss": "loss",
@@ -49,6 +50,7 @@ MEASURES = {
     "pixel_error": "share of wrong pixels",
     "iou": "overlap of prediction and label, 1 is perfect",
     "rand_error": "objects wrongly merged or split, 0 is perfect",
+    "object_error": "1 − mean average precision of objects, 0 is perfect",
     "loss": "what training makes small",
 }
 

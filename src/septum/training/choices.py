@@ -31,10 +31,13 @@ RARE = 0.02
 """Share of the pixels below which a class is rare."""
 SPARSE, OBJECT_SHARE = 0.05, 0.5
 """Share of object pixels below which so many of the tiles are drawn around objects."""
-PASSES, MOST_STEPS, STEP = 12, 10_000, 250
-"""Every tile of a large set is seen so often, but for so many steps; in steps of so many."""
+PASSES, FEWEST_STEPS, MOST_STEPS, STEP = 12, 4000, 10_000, 250
+"""Every tile of a large set is seen so often, but for no more steps than these; in steps of so
+many. And where there is more to be told than foreground, for no fewer (decision 26)."""
 VALIDATIONS_IN_ALL, PATIENCE = 10, 4
 """In a whole run; and so many of them in a row that were no better end it."""
+VALIDATED, SHARES = 3, (0.2, 0.3, 0.4, 0.5)
+"""So many images validate, of fewer than twelve one of four; and larger shares that are tried."""
 VARIED = 2.0
 """Times that the grey values of bright images (at 95 %) may span those of dim ones (at 5 %)."""
 NEAR = 0.05
@@ -210,7 +213,9 @@ def choose_steps(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
     inner = footprint.output_extent(section.tile) ** recipe.network.dimensions
     tiles = sum(math.prod(extents) for extents in survey.wholes.values()) / inner
     needed = STEP * round(PASSES * tiles / section.batch / STEP)
-    steps = min(max(section.steps, needed), max(MOST_STEPS, section.steps))
+    plain = survey.meaning is not None and survey.meaning.kind == "binary"
+    least = section.steps if plain else max(section.steps, FEWEST_STEPS)
+    steps = min(max(least, needed), max(MOST_STEPS, least))
     count = len(survey.images)
     images = f"{count} image{'s' * (count != 1)}, {tiles:.0f} tiles' worth of pixels"
     yield Choice("training.steps", steps, f"for {images}")
@@ -220,8 +225,8 @@ def choose_schedule(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
     """As many in any run, an end where they show no gain, and what that goes by."""
     section, meaning = recipe.training, survey.meaning
     if meaning is not None and meaning.kind == "instances":
-        reason = "it tells how well objects are kept apart, which few pixels decide"
-        yield Choice("training.keep_best", "loss", reason)
+        reason = "the model that finds objects best; few pixels decide how well they are kept apart"
+        yield Choice("training.keep_best", "object_error", reason)
     if not section.steps:
         return
     every = max(section.steps // VALIDATIONS_IN_ALL, 1)
@@ -236,10 +241,11 @@ def choose_validation(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
     section = recipe.validation
     stacks = {row.stack: row for row in survey.series}
     covered = sum(len(row.names) for row in survey.series)
+    least = max(min(VALIDATED, len(survey.wholes) // 4), 1)
     if survey.windows or len(survey.wholes) < 2:
         return
     if len(stacks) == 1 and covered == len(names):
-        count = max(1, round(section.fraction * len(names)))
+        count = max(least, round(section.fraction * len(names)))
         reason = "the end of the series: neighbours look alike, so a block is kept, not single ones"
         yield Choice("validation.last", count, reason)
     elif len(stacks) > 1 and covered == len(names):
@@ -250,17 +256,22 @@ def choose_validation(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
             yield Choice("validation.names", tuple(own[index] for index in held), reason)
     else:
         own = list(survey.wholes)
-        _, held = split_validation(own, Validation(fraction=section.fraction))
+        for share in (section.fraction, *SHARES):
+            _, held = split_validation(own, Validation(fraction=share))
+            if len(held) >= least:
+                break
         drawn = {image.whole for image in survey.images if not image.empty}
         if len(drawn) > 1 and drawn.isdisjoint(own[index] for index in held):
             rest = [name for name in own if name in drawn]
-            _, one = split_validation(rest, Validation(fraction=section.fraction))
+            _, one = split_validation(rest, Validation(fraction=share))
             names = [*(rest[index] for index in one), *(own[index] for index in held)]
             reason = "a share by a hash of the names, and one that has objects, which they have not"
             yield Choice("validation.names", tuple(names), reason)
             return
         reason = "this share, by a hash of the names"
-        yield Choice("validation.fraction", section.fraction, reason)
+        if share > section.fraction:
+            reason += f", so large that {len(held)} validate: one alone would decide much"
+        yield Choice("validation.fraction", share, reason)
 
 
 CHOOSERS = (

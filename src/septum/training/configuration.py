@@ -33,17 +33,24 @@ Fits = Callable[[Recipe, int], bool]
 
 @dataclass(frozen=True)
 class Configuration:
-    """A recipe for these images. ``advice``: what no recipe can do; ``base``: where it began."""
+    """A recipe for these images. ``advice``: what no recipe can do; ``base``: where it began;
+    ``given``: keys that are as the user wants them.
+    """
 
     recipe: Recipe
     choices: tuple[Choice, ...]
     advice: tuple[str, ...]
     base: Recipe
+    given: tuple[str, ...] = ()
 
     @property
     def reasons(self) -> dict[str, str]:
-        """By the key."""
-        return {choice.key: choice.reason for choice in self.choices}
+        """By the key, and of the recipe's name."""
+        return {
+            "name": f"for these images, from the recipe {self.base.name}",
+            **dict.fromkeys(self.given, "given"),
+            **{choice.key: choice.reason for choice in self.choices},
+        }
 
     @property
     def changed(self) -> list[Choice]:
@@ -98,7 +105,9 @@ def configure(
             _set(tree, choice)
             choices.append(choice)
     recipe = build_recipe(tree)
-    return Configuration(recipe, tuple(choices), tuple(_advice(survey, recipe)), base)
+    return Configuration(
+        recipe, tuple(choices), tuple(_advice(survey, recipe)), base, tuple(sorted(fixed))
+    )
 
 
 def _memory(recipe: Recipe, fits: Fits, fixed: set[str]) -> Iterator[Choice]:

@@ -158,7 +158,7 @@ def _told(model: Model) -> list[tuple[str, Any]]:
     """Mean of the scores over the folds, and their range."""
     folds = model.provenance["scores_of_folds"]
     told = []
-    for name in ("iou", "pixel_error", "rand_error"):
+    for name in ("iou", "pixel_error", "rand_error", "object_error"):
         values = [scores[name] for scores in folds if name in scores]
         if values:
             told.append((name, f"{np.mean(values):.4f} ({min(values):.4f}–{max(values):.4f})"))

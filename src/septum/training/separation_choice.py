@@ -1,4 +1,8 @@
-"""How objects are told apart best in validation images: threshold, seeds and smallest object."""
+"""How objects are told apart best: threshold, seeds, smallest object and largest hole.
+
+Validation images decide. Where they are few, training images help: one image's objects are all of
+one size, and what suits them best may suit no other.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +15,13 @@ import numpy as np
 import torch
 
 from septum.annotation.meaning import LabelMeaning
-from septum.evaluation.contingency import contingency
-from septum.evaluation.objects import ObjectCounts, add_counts, count_objects
-from septum.evaluation.truth import Truth, make_truth
+from septum.evaluation.truth import make_truth
 from septum.model import Model
-from septum.prediction.instances import label_objects
 from septum.prediction.overlap_tile import Predictor, predict_probabilities, prepare
 from septum.prediction.separation import Separation
 from septum.recipe import Recipe
 from septum.training.data import Data, Item
+from septum.training.object_scores import SMALL, areas_of, quality
 from septum.training.validation import Targets, choose_threshold
 from septum.training.windows import in_memory
 
@@ -32,12 +34,8 @@ MINIMUMS = (0.0, 0.25, 0.5, 1.0)
 """Smallest objects that are tried, in shares of a small true one."""
 HOLES = (0.0, 0.03, 0.1, 0.3)
 """Largest holes that are tried to be filled, in shares of a middling true object."""
-SMALL = 5
-"""Percentile of the pixels of true objects that is a small one."""
-LARGEST_TAU = 0.9
-"""IoU up to which pairs of objects are counted: beyond it, how labels were drawn decides."""
 MOST_PIXELS = 2**22
-"""Of so many pixels of validation images, evenly spread over them, objects are compared."""
+"""Of so many pixels of images, evenly spread over them, objects are compared."""
 
 
 Asked = Sequence[tuple[Predictor, Item]]
@@ -47,17 +45,25 @@ Asked = Sequence[tuple[Predictor, Item]]
 def with_choices(model: Model, recipe: Recipe, data: Data, device: torch.device) -> Model:
     """With the threshold, and how objects are told apart, that the recipe asks for."""
     predictor = prepare(model, device)
-    of_objects = _tells_objects(recipe, data.meaning)
-    items = data.validation if of_objects else data.examined or data.training
-    return choose_objects(model, recipe, [(predictor, item) for item in items], data.meaning)
+    learnt = [(predictor, item) for item in data.examined or data.training]
+    if not _tells_objects(recipe, data.meaning):
+        return choose_objects(model, recipe, learnt, data.meaning)
+    held = [(predictor, item) for item in data.validation]
+    more = [] if data.validates_on_training else learnt
+    return choose_objects(model, recipe, held, data.meaning, more)
 
 
-def choose_objects(model: Model, recipe: Recipe, asked: Asked, meaning: LabelMeaning) -> Model:
-    """``model`` with what the recipe wants to be chosen, as suits the images in ``asked`` best."""
+def choose_objects(
+    model: Model, recipe: Recipe, asked: Asked, meaning: LabelMeaning, more: Asked = ()
+) -> Model:
+    """``model`` with what the recipe wants to be chosen, as suits the images in ``asked`` best.
+
+    ``more``: images that help where objects are to be told apart, and ``asked`` are few.
+    """
     if recipe.training.threshold == "half" or model.classes != 2 or model.maps == "overlapping":
         return model
     if _tells_objects(recipe, meaning):
-        best = tune_separation(asked, meaning)
+        best = tune_separation(asked, meaning, more)
         return model.replace(
             threshold=best.threshold, seeds=best.seeds, minimum=best.minimum, fill=best.fill
         )
@@ -78,8 +84,10 @@ def describe_choices(model: Model) -> str:
     return f"threshold {model.threshold:g}{seeds}{minimum}{holes}"
 
 
-def tune_separation(asked: Asked, meaning: LabelMeaning) -> Separation:
+def tune_separation(asked: Asked, meaning: LabelMeaning, more: Asked = ()) -> Separation:
     """The choice with the best objects in images spread over ``asked``, of MOST_PIXELS at most.
+
+    What of these ``asked`` leaves over is taken from ``more``.
 
     The best have the largest mean of the average precisions at IoU 0.5, 0.55 … 0.9, over all
     objects; where not every object was drawn, the largest SEG. Threshold and seeds are chosen
@@ -87,7 +95,9 @@ def tune_separation(asked: Asked, meaning: LabelMeaning) -> Separation:
     largest hole that is filled.
     """
     pairs = []
-    for predictor, item in _spread(asked):
+    chosen = _spread(asked, MOST_PIXELS) or asked[:1]
+    room = MOST_PIXELS - sum(math.prod(item.extents) for _, item in chosen)
+    for predictor, item in [*chosen, *_spread(more, room)]:
         annotated = in_memory(item)
         truth = make_truth(annotated.labels_S, meaning, annotated.name)
         pairs.append((predict_probabilities(predictor, annotated.image_CS), truth))
@@ -99,8 +109,7 @@ def tune_separation(asked: Asked, meaning: LabelMeaning) -> Separation:
         if core or seeds is None or seeds > threshold
     ]
     best = max(choices, key=lambda choice: quality(pairs, choice))
-    drawn = [truth.instances_S[truth.instances_S != 0] for _, truth in pairs]
-    areas = np.concatenate([np.unique(ids, return_counts=True)[1] for ids in drawn])
+    areas = areas_of([truth for _, truth in pairs])
     small, middling = np.percentile(areas, (SMALL, 50)) if len(areas) else (0.0, 0.0)
     # SEG does not count what is invented: of equally good ones the largest leaves out most of it.
     partial = any(truth.partial for _, truth in pairs)
@@ -111,30 +120,10 @@ def tune_separation(asked: Asked, meaning: LabelMeaning) -> Separation:
     return max(largest, key=lambda choice: quality(pairs, choice))
 
 
-def quality(pairs: Sequence[tuple[np.ndarray, Truth]], separation: Separation) -> float:
-    """How good the objects are that maps give with ``separation``, in [0, 1]."""
-    return of_counts(add_counts([_count(*pair, separation) for pair in pairs]))
-
-
-def of_counts(counts: ObjectCounts) -> float:
-    """Mean average precision up to LARGEST_TAU; of partly drawn truth SEG, 0 without objects."""
-    if counts.partial:
-        return counts.scores().get("seg", 0.0)
-    chosen = [m.average_precision for tau, m in counts.matchings.items() if tau <= LARGEST_TAU]
-    return float(np.mean(chosen))
-
-
-def _count(map_MS: np.ndarray, truth: Truth, separation: Separation) -> ObjectCounts:
-    segments_S, _ = label_objects(map_MS, separation)
-    table = contingency(segments_S, truth.instances_S, truth.known_S)
-    return count_objects(table, truth.partial)
-
-
-def _spread(asked: Asked) -> Asked:
-    """As many images, evenly spread, as MOST_PIXELS has room for; at least one."""
-    count = len(asked)
-    while True:
+def _spread(asked: Asked, room: int) -> Asked:
+    """As many images, evenly spread, as so many pixels have room for."""
+    for count in range(len(asked), 0, -1):
         chosen = [asked[round(place)] for place in np.linspace(0, len(asked) - 1, count)]
-        if count == 1 or sum(math.prod(item.extents) for _, item in chosen) <= MOST_PIXELS:
+        if sum(math.prod(item.extents) for _, item in chosen) <= room:
             return chosen
-        count -= 1
+    return []

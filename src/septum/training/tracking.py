@@ -88,7 +88,7 @@ def describe_validation(record: dict[str, Any]) -> str:
     """One line about a validation."""
     shown = [
         f"{name.replace('_', ' ')} {record[name]:.4f}"
-        for name in ("loss", "pixel_error", "iou", "rand_error")
+        for name in ("loss", "pixel_error", "iou", "rand_error", "object_error")
         if name in record
     ]
     best = " · best so far" if record.get("best") else ""

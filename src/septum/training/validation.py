@@ -13,14 +13,17 @@ from septum.annotation.labels import IGNORE, LabelMeaning, to_target
 from septum.annotation.pairs import Annotated
 from septum.devices import Ranks
 from septum.errors import TrainingError
+from septum.evaluation.objects import ObjectCounts
 from septum.evaluation.overlapping import mask_iou
 from septum.evaluation.partitions import best_threshold, rand_error
 from septum.evaluation.pixels import class_iou, iou, mean_of_objects
+from septum.evaluation.truth import Truth, make_truth
 from septum.loss.losses import segmentation_loss
 from septum.loss.targets import encode_image
 from septum.network.heads import HeadKind, scores_of
 from septum.prediction.overlap_tile import Predictor, predict_mask, predict_probabilities
 from septum.recipe import Loss
+from septum.training.object_scores import count_at_thresholds, object_error
 from septum.training.windows import StoredWindow, in_memory
 
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98)
@@ -45,6 +48,8 @@ class AnnotatedTarget:
     classes_S: np.ndarray
     instances_S: np.ndarray
     spacing: tuple[float, ...] | None = None
+    truth: Truth | None = None
+    """Of numbered objects: what objects that are found are compared with."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +74,9 @@ class Targets(Sequence[AnnotatedTarget]):
             return Targets(self.annotated[index], self.meaning)
         item = in_memory(self.annotated[index])
         maps = to_target(item.labels_S, self.meaning, item.name)
-        return AnnotatedTarget(item.name, item.image_CS, *maps, item.spacing)
+        numbered = self.meaning.kind == "instances"
+        truth = make_truth(item.labels_S, self.meaning, item.name) if numbered else None
+        return AnnotatedTarget(item.name, item.image_CS, *maps, item.spacing, truth)
 
 
 def validate(
@@ -80,12 +87,14 @@ def validate(
     ranks: Ranks = Ranks(),  # noqa: B008 (frozen)
     head: HeadKind = "softmax",
 ) -> dict[str, float]:
-    """Mean over whole images of loss, pixel_error, iou and, for two classes, rand_error.
+    """Mean over whole images of loss, pixel_error, iou and, for two classes, rand_error; and, of
+    numbered objects, object_error of those of all images together.
 
     ``loss`` is the training loss, with its weights, so that the two curves can be compared;
     ``pixel_error`` the share of wrong pixels, at probability 0.5 for two classes and overlapping
     ones, of which all have to be right; ``iou`` the mean over the classes above 0; ``rand_error``
     the smallest over ``THRESHOLDS``, of the object's probability or, if there is one, its core;
+    ``object_error`` is that of `septum.training.object_scores`, 1 − mean average precision;
     ``object_share`` and ``predicted_share`` what of the pixels is above class 0. ``head`` is what
     the network learns by. Ignored pixels are left out everywhere. Each rank scores its share of the
     images, and all ranks return the mean over all images. Raises TrainingError where the network's
@@ -93,13 +102,16 @@ def validate(
     """
     mine = ranks.share(len(targets))
     scored = ranks.gather([_score(predictor, targets[i], section, weigh, head) for i in mine])
-    rows = [row for rows in scored for row in rows]
-    return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+    rows = [row for parts in scored for row, _ in parts]
+    means = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+    counts = [found for parts in scored for _, found in parts if found]
+    return {**means, "object_error": object_error(counts)} if counts else means
 
 
 def _score(
     predictor: Predictor, target: AnnotatedTarget, section: Loss, weigh: Weigh, head: HeadKind
-) -> dict[str, float]:
+) -> tuple[dict[str, float], list[ObjectCounts]]:
+    """Scores of one image's pixels; and of numbered objects those found at each threshold."""
     probability_KS = predict_probabilities(predictor, target.image_CS)
     if not np.isfinite(probability_KS).all():  # a step from a finite loss can end in such weights
         raise TrainingError(
@@ -131,7 +143,9 @@ def _score(
         row["rand_error"], _ = rand_error(
             probability_KS[-1], target.instances_S, THRESHOLDS, valid_S
         )
-    return row
+    if target.truth is None or "rand_error" not in row:
+        return row, []
+    return row, count_at_thresholds(probability_KS, target.truth, predictor.maps)
 
 
 def _share(classes_S: np.ndarray, valid_S: np.ndarray) -> float:
