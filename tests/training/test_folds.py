@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,28 @@ def test_a_run_stopped_in_a_fold_goes_on_and_ends_as_one_that_was_not(
         assert one.intensity == other.intensity
         for name, value in one.network.state_dict().items():
             assert torch.equal(value, other.network.state_dict()[name]), name
+
+
+def test_all_folds_go_on_with_more_steps_and_with_nothing_else(
+    three: Path, squares: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(three, out)
+    steps = fold_of(out, 0).recipe().training.steps
+    with pytest.raises(RunFolderError, match=r"fold-0: was trained with loss\.border_weight"):
+        train_folds(squares, out, 3, ["loss.border_weight=7"], resume=True)
+    assert load_model(out).provenance["scores"] == load_model(three).provenance["scores"]
+    train_folds(squares, out, 3, [f"training.steps={steps + 2}"], resume=True)
+    for number in range(3):
+        run = fold_of(out, number)
+        assert run.recipe().training.steps == steps + 2
+        assert run.history()[-1]["step"] == steps + 2
+        assert run.recipe().validation == fold_of(three, number).recipe().validation
+    said: list[str] = []
+    train_folds(squares, out, 3, ["training.batch=2"], resume=True, say=said.append)
+    assert [line for line in said if "done before" in line] == [
+        f"fold {number} of 3: done before" for number in (1, 2, 3)
+    ]
 
 
 def test_the_threshold_is_chosen_on_images_that_each_model_has_not_seen(

@@ -56,7 +56,7 @@ def split_validation(names: Sequence[str], section: Validation) -> tuple[list[in
         setting = f"validation.last = {section.last}"
     elif section.folds:
         if section.folds > count:
-            few = f"{count} images; use at most {count}"
+            few = f"{count} images; use at most {count} (--folds)"
             if count == 1:
                 few = "1 image; leave them out, and a part of it validates"
             raise AnnotationError(f"validation.folds = {section.folds} for {few}")

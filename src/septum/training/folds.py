@@ -41,7 +41,8 @@ def train_folds(
     threshold, seeds and smallest object are those that suit all images, each as the model that has
     not seen it predicts it. All folds have the recipe of the first, whose choices and steps
     (``hours`` is for all of them together) are made once. With ``resume`` folds that are done
-    stay, and the one that was stopped goes on. ``say`` hears how it goes, ``done`` of each fold
+    stay, and the one that was stopped goes on; with a recipe or changes each goes on by these, as
+    `septum.train` does: only steps may grow. ``say`` hears how it goes, ``done`` of each fold
     that is. The rest is as of `septum.train`, which raises what this raises.
     """
     data, out = Path(data), Path(out)
@@ -66,18 +67,19 @@ def train_folds(
         say = lambda line: None
     for number in range(count):
         run = fold_of(out, number)
-        if run.last.exists():
+        begun = run.holds_a_run()
+        again = _again(run, recipe) if begun else None
+        if run.last.exists() and again == run.recipe():
             say(f"fold {number + 1} of {count}: done before")
             continue
         say(f"fold {number + 1} of {count}: {run.path}")
-        begun = run.holds_a_run()
         if number and not begun:
             own = first.recipe()
             split = own.validation.model_copy(update={"fold": number})
             wanted = own.model_copy(update={"validation": split})
         planned = hours / count if hours is not None and not number and not begun else None
         try:
-            chosen = None if begun else wanted
+            chosen = again if begun else wanted
             train(data, run.path, chosen, resume=begun, hours=planned, device=device)
         except Interrupted:
             raise Interrupted(
@@ -134,6 +136,14 @@ def join_folds(data: Path, runs: Sequence[RunFolder], device: str = "auto") -> M
 def fold_of(out: Path, number: int) -> RunFolder:
     """The run of one fold, counted from 0."""
     return RunFolder(out / f"fold-{number}")
+
+
+def _again(run: RunFolder, recipe: Recipe | Sequence[str] | None) -> Recipe:
+    """What a fold that was begun goes on with, which is not to change how images are divided."""
+    own = run.recipe()
+    if isinstance(recipe, Recipe):
+        return recipe.model_copy(update={"validation": own.validation, "name": own.name})
+    return load_recipe(str(run.recipe_file), recipe) if recipe else own
 
 
 def _divided(recipe: Recipe | Sequence[str] | None, count: int) -> Recipe | list[str]:
