@@ -57,6 +57,8 @@ BLOOD_SCORED = 0.3
 """Share of the blood cells that is only scored."""
 USEFUL = 0.8
 """Validation IoU above which a prediction is called useful."""
+MEASURES = ("iou", "pixel_error", "object_error")
+"""Of the validations, in the order of the table."""
 SLICES = 28
 """Those of the EM stack that may train; the other two are scored."""
 
@@ -101,7 +103,7 @@ def carry_out(trial: Trial, arguments: argparse.Namespace) -> Numbers:
         train(trial.data, run.path, changes, resume=resume, hours=hours)
     history, model = run.history(), load_model(run.best)
     curve = [
-        {"minutes": r["seconds"] / 60, "iou": r["iou"], "pixel_error": r["pixel_error"]}
+        {"minutes": r["seconds"] / 60, **{name: r[name] for name in MEASURES if name in r}}
         for r in history
         if r["kind"] == "validation"
     ]

@@ -103,7 +103,9 @@ def nuclei_curve(load: Load) -> str:
     rows = {
         "minutes": [f"{point['minutes']:.1f}" for point in curve],
         "validation IoU": [f"{point['iou']:.3f}" for point in curve],
-        "validation pixel error": [f"{point['pixel_error']:.4f}" for point in curve],
+        "AP 0.5 … 0.9 of validation nuclei": [
+            f"{1 - point['object_error']:.3f}" for point in curve
+        ],
     }
     head, *rest = (f"| {name} | {' | '.join(values)} |" for name, values in rows.items())
     return "\n".join([head, "|---" * (len(curve) + 1) + "|", *rest])

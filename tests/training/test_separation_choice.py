@@ -7,17 +7,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
 
 from septum.annotation.labels import LabelMeaning
 from septum.annotation.pairs import Annotated
 from septum.evaluation.truth import make_truth
+from septum.images.intensity_range import IntensityRange
+from septum.model import Model, build_network
 from septum.prediction.instances import label_objects
 from septum.prediction.overlap_tile import Predictor
 from septum.prediction.separation import Separation
+from septum.recipe import load_recipe
 from septum.training import separation_choice
+from septum.training.data import Data
 from septum.training.object_scores import quality
-from septum.training.separation_choice import tune_separation
+from septum.training.separation_choice import tune_separation, with_choices
 
 NUMBERED = LabelMeaning("instances", (0, 1))
 PARTLY = LabelMeaning("instances", (0, 1), unlabelled_ignored=True)
@@ -197,3 +202,28 @@ def test_training_images_help_where_validation_images_are_few(
     # Where those that validate are enough, no other is asked.
     monkeypatch.setattr(separation_choice, "MOST_PIXELS", ids.size)
     assert tune_separation(held, NUMBERED, learnt) == alone
+
+
+@pytest.mark.parametrize(("learnt", "more"), [("bcd", "bcd"), ("a", "")])
+def test_the_images_of_a_run_are_those_that_validate_and_those_that_train(
+    learnt: str, more: str, known: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But not one image twice, that trains and validates."""
+    asked: list[str] = []
+
+    def tune(held: Any, meaning: LabelMeaning, others: Any) -> Separation:
+        asked.extend("".join(item.name for _, item in part) for part in (held, others))
+        return Separation(0.3, 0.6, 7, 5)
+
+    monkeypatch.setattr(separation_choice, "tune_separation", tune)
+    monkeypatch.setattr(separation_choice, "prepare", lambda model, device: known)
+    ids = pairs_of_cells()
+    images = [annotated(as_maps(ids), ids, name) for name in learnt]
+    held = [annotated(as_maps(ids), ids, "a")]
+    data = Data(Path("data"), images, held, NUMBERED, IntensityRange((0.0,), (1.0,)))
+    recipe = load_recipe("quick")
+    network = build_network(recipe.network, 2, 2)
+    model = Model(network, recipe, NUMBERED, data.intensity, channels=2)
+    chosen = with_choices(model, recipe, data, torch.device("cpu"))
+    assert asked == ["a", more]
+    assert (chosen.threshold, chosen.seeds, chosen.minimum, chosen.fill) == (0.3, 0.6, 7, 5)
