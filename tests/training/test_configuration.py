@@ -259,7 +259,7 @@ def test_validation_holds_an_object() -> None:
     assert "validation.names" not in values(configure(survey(images=one)))
 
 
-@pytest.mark.parametrize(("count", "least"), [(2, 1), (5, 1), (8, 2), (12, 3), (30, 3)])
+@pytest.mark.parametrize(("count", "least"), [(2, 1), (5, 1), (7, 1), (8, 2), (12, 3), (30, 3)])
 def test_of_few_images_one_alone_does_not_validate(count: int, least: int) -> None:
     """By the hash of these names a tenth of 12 would be one, and of 8 none."""
     names = [f"{n:02d}" for n in range(count)]
