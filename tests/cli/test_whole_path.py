@@ -181,7 +181,7 @@ def test_ctrl_c_saves_says_how_to_go_on_and_that_finishes_the_run(
         data, tmp_path / "whole", load_recipe(str(out / "recipe.toml"))
     )  # and not a bit is lost
     assert load_model(out).provenance["scores"].keys() == {
-        *("epoch", "loss", "pixel_error", "iou", "rand_error", "seconds"),
+        *("epoch", "loss", "pixel_error", "iou", "rand_error", "object_error", "seconds"),
         *("object_share", "predicted_share"),
     }
     for name in ("model.safetensors", "last.safetensors"):
