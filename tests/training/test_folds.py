@@ -126,7 +126,7 @@ def test_a_run_stopped_in_a_fold_goes_on_and_ends_as_one_that_was_not(
 
 
 def test_all_folds_go_on_with_more_steps_and_with_nothing_else(
-    three: Path, squares: Path, tmp_path: Path
+    three: Path, squares: Path, tmp_path: Path, tiny: Callable[..., Recipe]
 ) -> None:
     out = tmp_path / "run"
     shutil.copytree(three, out)
@@ -140,11 +140,12 @@ def test_all_folds_go_on_with_more_steps_and_with_nothing_else(
         assert run.recipe().training.steps == steps + 2
         assert run.history()[-1]["step"] == steps + 2
         assert run.recipe().validation == fold_of(three, number).recipe().validation
-    said: list[str] = []
-    train_folds(squares, out, 3, ["training.batch=2"], resume=True, say=said.append)
-    assert [line for line in said if "done before" in line] == [
-        f"fold {number} of 3: done before" for number in (1, 2, 3)
-    ]
+    done = [f"fold {number} of 3: done before" for number in (1, 2, 3)]
+    whole = tiny(*SHORT, f"training.steps={steps + 2}")
+    for same in (["training.batch=2"], whole):
+        said: list[str] = []
+        train_folds(squares, out, 3, same, resume=True, say=said.append)
+        assert [line for line in said if "done before" in line] == done
 
 
 def test_the_threshold_is_chosen_on_images_that_each_model_has_not_seen(
