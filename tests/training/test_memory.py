@@ -13,12 +13,20 @@ from pathlib import Path
 import pytest
 import torch
 
+from septum.devices import Ranks
 from septum.errors import TrainingError
-from septum.recipe import Recipe, dump_recipe
+from septum.recipe import Recipe, dump_recipe, load_recipe
 from septum.training import loop, memory, step_graph
 from septum.training.data import load_data
 from septum.training.job import Job
-from septum.training.memory import check_memory, is_out_of_memory, largest_tile, step_bytes
+from septum.training.memory import (
+    bytes_at_most,
+    check_memory,
+    count_bytes,
+    is_out_of_memory,
+    largest_tile,
+    step_bytes,
+)
 from septum.training.run_folder import RunFolder
 
 
@@ -79,6 +87,42 @@ def test_what_a_step_keeps_is_counted_to_the_byte(
     loss, states = 6 * 4 * logits.numel(), 1 if job.recipe.training.optimizer == "sgd" else 2
     expected = sum(sizes) + 2 * max(sizes) + loss + (1 + states) * parameters
     assert step_bytes(job, 2, 64) == int(memory.OVERHEAD * expected)
+
+
+@pytest.mark.parametrize("channels", [1, 5])
+@pytest.mark.parametrize("tiles", [1, 8])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        *((name, []) for name in ("quick", "default", "paper-2015", "blog-2018")),
+        ("quick", ["network.width=2", "training.tile=32"]),
+        ("quick", ["network.reduction=4"]),
+        ("quick", ["network.dimensions=3", "network.depth=2", "training.tile=64"]),
+        ("default", ["network.up=linear", "network.head=border", "training.tile=508"]),
+    ],
+)
+def test_what_needs_no_counting_is_no_less_than_what_is_counted(
+    name: str, changes: list[str], dtype: torch.dtype, tiles: int, channels: int
+) -> None:
+    recipe = load_recipe(name, changes)
+    tile, outer = recipe.training.tile, (channels, 2)
+    most = bytes_at_most(recipe.network, outer, dtype, tiles, tile)
+    assert count_bytes(recipe, outer, dtype, tiles, tile) <= most
+
+
+def test_memory_that_is_ample_is_not_counted_and_other_networks_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counted = []
+    monkeypatch.setattr(memory, "count_bytes", lambda *given: counted.append(given) or 10**9)
+    for free, name, asked in ((10**12, "quick", 0), (2 * 10**9, "blog-2018", 1)):
+        monkeypatch.setattr(memory, "free_bytes", lambda device, beside, free=free: free)
+        fits = memory.fits_memory(1, 2, torch.device("cpu"), Ranks())
+        assert fits(load_recipe(name), 2)
+        assert len(counted) == asked
+    assert fits(load_recipe("fcn-8s"), 1)
+    assert len(counted) == 2
 
 
 def test_training_ends_in_that_line_and_other_errors_pass(

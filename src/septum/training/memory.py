@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -11,7 +12,7 @@ from septum.devices import Ranks, channels_last, choose_dtype
 from septum.errors import TrainingError
 from septum.memory import available_memory
 from septum.model import build_network
-from septum.recipe import Recipe
+from septum.recipe import Network, Recipe
 from septum.training.job import Job
 
 SHARE = 0.9
@@ -19,6 +20,10 @@ SHARE = 0.9
 
 OVERHEAD = 1.25
 """What libraries take for themselves, and gaps between tensors: 1.1 to 1.3 were measured."""
+
+MOST_MAPS, MOST_OUTER, MOST_COPIES = 48, 16, 4
+"""No U-Net keeps so many maps of all pixels for each that its first level has, nor so many for each
+channel and class, nor its weights so often."""
 
 _WORDS = (
     "not enough memory",
@@ -116,9 +121,30 @@ def fits_memory(
         section = recipe.training
         tiles = min(tiles, len(ranks.share(section.batch)))
         dtype = choose_dtype(section.precision, device)
-        return count_bytes(recipe, (channels, classes), dtype, tiles, section.tile) <= free
+        outer = channels, classes
+        if bytes_at_most(recipe.network, outer, dtype, tiles, section.tile) <= free:
+            return True
+        return count_bytes(recipe, outer, dtype, tiles, section.tile) <= free
 
     return fits
+
+
+def bytes_at_most(
+    section: Network, outer: tuple[int, int], dtype: torch.dtype, tiles: int, extent: int
+) -> float:
+    """No less than ``count_bytes``, of a U-Net; infinite of other networks.
+
+    Where this fits nothing need be counted, for which torch loads its compiler: two seconds.
+    """
+    if section.architecture != "unet":
+        return math.inf
+    pixels = tiles * extent**section.dimensions
+    maps = MOST_MAPS * section.width + MOST_OUTER * sum(outer)
+    with torch.device("meta"):
+        network = build_network(section, *outer)
+    parameters = sum(p.numel() * 4 for p in network.parameters())
+    activations = maps * pixels * dtype.itemsize
+    return float(OVERHEAD * (activations + MOST_COPIES * parameters))
 
 
 def largest_tile(job: Job, tiles: int, free: int) -> int | None:
