@@ -37,9 +37,14 @@ def draw_losses(steps: Records, validations: Records, best: dict[str, Any] | Non
 
 
 def draw_errors(validations: Records, best: dict[str, Any] | None) -> bytes:
-    """Pixel error and, where there is one, Rand error of each validation over epochs; SVG."""
+    """Pixel error, and of Rand error and object error what there is, over epochs; SVG."""
     figure, axes = _axes("epoch", "error on validation images")
-    for key, colour, marker in (("pixel_error", TRAINING, "o"), ("rand_error", VALIDATION, "s")):
+    lines = (
+        ("pixel_error", TRAINING, "o"),
+        ("rand_error", VALIDATION, "s"),
+        ("object_error", THIRD, "^"),
+    )
+    for key, colour, marker in lines:
         x, y = _series(validations, key)
         if len(x):
             _line(axes, (x, y), colour, key.replace("_", " ").capitalize(), marker)

@@ -35,7 +35,8 @@ from septum.report.markup import (
     section,
     table,
 )
-from septum.report.page import NAMES, score_numbers, write_report
+from septum.report.numbers import NAMES, score_numbers
+from septum.report.page import write_report
 from septum.training.loop import train
 from septum.training.tracking import format_duration
 from septum.training.validation import Targets
