@@ -83,7 +83,7 @@ def main() -> None:
         f"python benchmarks/nnunet_images.py --images {arguments.images} --draw {arguments.draw} "
         f"--minutes {arguments.minutes:g}"
     )
-    write_result(name, numbers, command, threads=cores)
+    write_result(name, numbers, command, threads=progress["threads"])
 
 
 def write_data_set(folder: Path, pairs: list[Pair]) -> None:
@@ -152,6 +152,7 @@ def train(trainer: Any, seconds: float, state: Path) -> dict[str, Any]:
         if len(losses) == WARM + TIMED:
             progress["seconds_a_step"] = (time.monotonic() - start) / TIMED
             progress["steps"] = max(round(seconds / progress["seconds_a_step"]), 1)
+            progress["threads"] = torch.get_num_threads()
             print(f"{progress['steps']} steps of {progress['seconds_a_step']:.2f} s", flush=True)
         if progress["steps"] and len(losses) % SAVED_EVERY == 0:
             print(f"step {len(losses)}: loss {np.mean(losses[-SAVED_EVERY:]):.4f}", flush=True)

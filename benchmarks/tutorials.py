@@ -18,8 +18,12 @@ scores images that neither training nor its choices have seen:
 - blood-cells: a hash of the names keeps 30 % to be scored, IoU of three classes.
 
 Resumable: the same command goes on, and only scores a run that has ended. The result goes to
-docs/results/tutorial-*.json, `python docs/tables.py` makes the tables of docs/tutorials. The data
-is looked for in $SEPTUM_DATA (default ../shared/data).
+docs/results/tutorial-*.json, `python docs/tables.py` makes the tables of docs/tutorials. A trial
+with other settings has a name of its own (docs/decisions/0027 has this one):
+
+    python benchmarks/tutorials.py phase-contrast --set network.reduction=1 --name reduction-u373-1
+
+The data is looked for in $SEPTUM_DATA (default ../shared/data).
 """
 
 from __future__ import annotations
@@ -29,7 +33,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +90,11 @@ def main() -> None:
     parser.add_argument("--draw", type=int, default=0, help="nuclei: seed that draws them")
     parser.add_argument("--slices", type=int, default=SLICES, help="membranes: slices that train")
     parser.add_argument("--set", action="append", default=[], dest="changes", help="for trials")
+    parser.add_argument("--name", help="of the result of a trial")
     arguments = parser.parse_args()
     trial = TUTORIALS[arguments.tutorial](arguments)
+    if arguments.name is not None:
+        trial = replace(trial, name=arguments.name)
     write_result(trial.name, carry_out(trial, arguments), command(arguments))
     print_tables("tutorial")
 
@@ -168,7 +175,8 @@ def command(arguments: argparse.Namespace) -> str:
         words.append(f"--images {arguments.images} --draw {arguments.draw}")
     if arguments.slices != SLICES:
         words.append(f"--slices {arguments.slices}")
-    return " ".join([*words, *(f"--set {change}" for change in arguments.changes)])
+    words += [f"--set {change}" for change in arguments.changes]
+    return " ".join(words if arguments.name is None else [*words, f"--name {arguments.name}"])
 
 
 def phase_contrast(arguments: argparse.Namespace) -> Trial:

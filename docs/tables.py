@@ -120,6 +120,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "systems-sliding-window": lambda: systems.sliding_window(load),
     "heads": lambda: heads.heads(load),
     "tutorial-phase-contrast": lambda: tutorials.phase_contrast(load),
+    "reduction": lambda: tutorials.reduction(load),
     "tutorial-nuclei": lambda: tutorials.nuclei(load),
     "tutorial-nuclei-few": lambda: tutorials.nuclei_few(load),
     "tutorial-nuclei-curve": lambda: tutorials.nuclei_curve(load),

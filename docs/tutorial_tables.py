@@ -12,7 +12,13 @@ FRAMES = {
     "": "58 frames, silver truth",
     "-5-frames": "5 frames, gold truth",
     "-5-frames-undrawn-ignored": "5 frames, gold truth, `labels.unlabelled=ignore`",
+    "-12-frames-undrawn-ignored": "12 frames, gold truth, `labels.unlabelled=ignore`",
 }
+REDUCED = {
+    "reduction-u373-1": "U373, 58 frames, silver truth | 1",
+    "tutorial-phase-contrast": "U373, 58 frames, silver truth | 2 (chosen)",
+}
+"""Results of decision 27."""
 SLICES = {"-2-slices": 2, "-5-slices": 5, "": 28}
 IMAGES, DRAWS = (5, 10, 30), 3
 """So many nuclei images train, drawn so often."""
@@ -147,6 +153,29 @@ def blood_cells(load: Load) -> str:
         f"| {n['mean_iou_with_background']:.4f} | {n['mean_iou_without_background']:.4f} |"
     )
     return "\n".join([*lines, "", _note(result)])
+
+
+def reduction(load: Load) -> str:
+    """What a lower resolution is worth (decision 27)."""
+    lines = [
+        "| data | reduction | steps | minutes, threads | validation IoU | SEG | AP 0.5 |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    notes = []
+    for name, what in REDUCED.items():
+        result = load(name)
+        if result is None:
+            lines.append(f"| {what} | | not yet run | | | |")
+            continue
+        n = result["numbers"]
+        score = f"{n['seg']:.4f} | {n['silver']['ap_50']:.4f}"
+        best = max(point["iou"] for point in n["curve"])
+        lines.append(
+            f"| {what} | {n['steps']} | {n['minutes']:.1f}, {result['threads']} | {best:.4f} "
+            f"| {score} |"
+        )
+        notes.append(_note(result))
+    return "\n".join([*lines, "", *notes])
 
 
 def _effort(result: dict[str, Any]) -> str:

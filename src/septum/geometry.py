@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -90,25 +90,24 @@ def unet_footprint(
     depth: int,
     padding: Literal["valid", "same"] = "valid",
     up: Literal["convolution", "linear"] = "convolution",
+    reduction: int = 1,
 ) -> Footprint:
     """Footprint of a U-Net with ``depth`` poolings of 2 and two 3-wide convolutions a level.
 
     For ``padding="valid"``, depth 4: 572 in, 388 out, 92 pixels of context (Ronneberger et al.
     2015, figure 1). The context of the padded form is found by following one block of output
     pixels back to the input, because it depends on where the pixel lies between pooling windows.
+    ``reduction``: pixels an axis that are one to it, so that all is as many times larger.
     """
-    stride = 1 << depth
-    if padding == "valid":
-        # A level costs 2 pixels a side per pair of convolutions, times 2**level; the linear
-        # up-sampling is undefined in its outermost pixel, so one more a side is cropped there.
-        lost = 2 * (6 * stride - 4) if up == "convolution" else 2 * (7 * stride - 5)
-        return _valid_footprint(depth, up, lost)
-    context = _same_context(depth, up)
-    return Footprint(stride, context, shrink=0, remainder=0, minimum=stride)
+    footprint = _valid_footprint(depth, up) if padding == "valid" else _same_footprint(depth, up)
+    return Footprint(*(reduction * value for value in astuple(footprint)))
 
 
-def _valid_footprint(depth: int, up: str, lost: int) -> Footprint:
+def _valid_footprint(depth: int, up: str) -> Footprint:
     stride = 1 << depth
+    # A level costs 2 pixels a side per pair of convolutions, times 2**level; the linear
+    # up-sampling is undefined in its outermost pixel, so one more a side is cropped there.
+    lost = 2 * (6 * stride - 4) if up == "convolution" else 2 * (7 * stride - 5)
     remainder = 4 * (stride - 1)
     minimum = remainder + stride
     while minimum - lost < 1 or _valid_bottom_too_small(minimum, depth, up):
@@ -129,8 +128,9 @@ def _valid_bottom_too_small(extent: int, depth: int, up: str) -> bool:
     return False
 
 
-def _same_context(depth: int, up: str) -> int:
-    first, last = 0, (1 << depth) - 1
+def _same_footprint(depth: int, up: str) -> Footprint:
+    stride = 1 << depth
+    first, last = 0, stride - 1
     low, high = first, last
     for _ in range(depth):  # up the right side of the U: two convolutions, then the up-sampling
         low, high = low - 2, high + 2
@@ -141,7 +141,8 @@ def _same_context(depth: int, up: str) -> int:
     low, high = low - 2, high + 2
     for _ in range(depth):  # down the left side, backwards
         low, high = 2 * low - 2, 2 * high + 1 + 2
-    return max(first - low, high - last)
+    context = max(first - low, high - last)
+    return Footprint(stride, context, shrink=0, remainder=0, minimum=stride)
 
 
 @dataclass(frozen=True)

@@ -34,10 +34,11 @@ def field(network, extent, start, stop):
 
 @pytest.mark.parametrize("up", ["convolution", "linear"])
 @pytest.mark.parametrize("depth", [1, 2, 3, 4])
+@pytest.mark.parametrize("reduction", [1, 2])
 def test_a_block_of_the_padded_networks_output_sees_its_context_and_nothing_beyond(
-    monkeypatch, depth, up
+    monkeypatch, depth, up, reduction
 ):
-    network = transparent(monkeypatch, depth=depth, padding="same", up=up)
+    network = transparent(monkeypatch, depth=depth, padding="same", up=up, reduction=reduction)
     stride, lead = network.footprint.stride, network.footprint.lead
     extent = 2 * lead + 3 * stride
     first, last = field(network, extent, lead + stride, lead + 2 * stride)
@@ -49,10 +50,11 @@ def test_a_block_of_the_padded_networks_output_sees_its_context_and_nothing_beyo
 
 @pytest.mark.parametrize("up", ["convolution", "linear"])
 @pytest.mark.parametrize("depth", [1, 2, 3, 4])
+@pytest.mark.parametrize("reduction", [1, 2])
 def test_the_unpadded_networks_output_sees_its_whole_input_and_loses_its_context(
-    monkeypatch, depth, up
+    monkeypatch, depth, up, reduction
 ):
-    network = transparent(monkeypatch, depth=depth, padding="valid", up=up)
+    network = transparent(monkeypatch, depth=depth, padding="valid", up=up, reduction=reduction)
     footprint = network.footprint
     extent = footprint.extent_for_core(footprint.stride)
     output = footprint.output_extent(extent)

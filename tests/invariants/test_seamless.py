@@ -103,6 +103,23 @@ def test_tiled_prediction_equals_whole_image_prediction(dimensions, depth, paddi
         np.testing.assert_allclose(predict(model, image, tile), expected, **TOLERANCE)
 
 
+@pytest.mark.parametrize(("dimensions", "reduction"), [(2, 2), (2, 3), (3, 2)])
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize("up", ["convolution", "linear"])
+def test_a_network_of_reduced_images_is_seamless_too(dimensions, reduction, padding, up):
+    depth = {2: 2, 3: 1}[dimensions]
+    model = random_model(
+        dimensions=dimensions, depth=depth, padding=padding, up=up, reduction=reduction
+    )
+    footprint = model.network.footprint
+    extents = {2: (footprint.stride + 11, 2 * footprint.stride + 5), 3: (6, 7, 5)}[dimensions]
+    image = random_image(extents)
+    expected = whole_image_by_hand(model, image)
+    assert expected[1].std() > 0.05
+    for tile in (footprint.extent_for_core(1), footprint.extent_for_core(max(extents))):
+        np.testing.assert_allclose(predict(model, image, tile), expected, **TOLERANCE)
+
+
 @pytest.mark.parametrize("padding", ["valid", "same"])
 @pytest.mark.parametrize("extents", [(1, 1), (1, 9), (2, 3), (17, 1), (5, 33)])
 def test_images_down_to_one_pixel_are_predicted_as_their_mirrored_continuation(padding, extents):

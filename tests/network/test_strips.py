@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
@@ -11,19 +12,20 @@ from septum.network.strips import StripUNet
 from septum.network.unet import UNet, fold_batch_norm
 from septum.recipe import Network
 
+PLANES = itertools.product([2], [1, 2, 3], [1, 3000, 20_000, 10**9], [1])
+VOLUMES = itertools.product([3], [1, 2], [1, 20_000, 10**9], [1])
+REDUCED = itertools.product([2, 3], [1, 2], [1, 10**9], [2])
 
-@pytest.mark.parametrize("dimensions", [2, 3])
-@pytest.mark.parametrize("depth", [1, 2, 3])
+
 @pytest.mark.parametrize("padding", ["same", "valid"])
 @pytest.mark.parametrize("up", ["convolution", "linear"])
-@pytest.mark.parametrize("strip_bytes", [1, 3000, 20_000, 10**9])
-def test_strips_are_the_whole(dimensions, depth, padding, up, strip_bytes):
-    if dimensions == 3 and (depth == 3 or strip_bytes == 3000):
-        pytest.skip("the same code, and slow")
+@pytest.mark.parametrize(
+    ("dimensions", "depth", "strip_bytes", "reduction"), [*PLANES, *VOLUMES, *REDUCED]
+)
+def test_strips_are_the_whole(dimensions, depth, padding, up, strip_bytes, reduction):
     torch.manual_seed(depth)
-    section = Network(
-        width=3, depth=depth, padding=padding, up=up, dimensions=dimensions, dropout=0.3
-    )
+    given = {"width": 3, "depth": depth, "padding": padding, "up": up, "reduction": reduction}
+    section = Network(dimensions=dimensions, dropout=0.3, **given)
     network = fold_batch_norm(UNet(section, 2, 3)).requires_grad_(False)
     footprint = network.footprint
     rows = footprint.legal_at_least(150 if dimensions == 2 else 60)

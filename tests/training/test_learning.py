@@ -25,6 +25,8 @@ FAST = (
         ((48, 56), ("training.tile=32", "network.head=softmax")),
         ((48, 56), ("training.tile=32", "network.head=sigmoid", "loss.kind=cross_entropy_dice")),
         ((48, 56), ("training.tile=48", "network.padding=valid", "network.up=linear")),
+        ((48, 56), ("training.tile=32", "network.reduction=2")),
+        ((48, 56), ("training.tile=64", "network.padding=valid", "network.reduction=2")),
         (
             (14, 24, 26),
             ("network.dimensions=3", "training.tile=16", "augment.rotation=0"),
@@ -37,7 +39,10 @@ FAST = (
             ),
         ),
     ],
-    ids=["softmax", "sigmoid, dice", "valid, linear", "3D", "3D, valid, sigmoid"],
+    ids=[
+        *("softmax", "sigmoid, dice", "valid, linear", "reduced", "valid, reduced"),
+        *("3D", "3D, valid, sigmoid"),
+    ],
 )
 def test_bright_squares_are_learnt(
     extents: tuple[int, ...],

@@ -16,15 +16,14 @@ import itertools
 import math
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from septum.geometry import Span
-from septum.memory import array_off_heap
+from septum.network.parts import Part, narrow, pool_largest, room_for, source_of
+from septum.network.reduction import channels_to_pixels, pixels_to_channels
 from septum.network.unet import Raise, UNet, crop_centre
 
 STRIP_BYTES = 16 << 20
@@ -69,8 +68,34 @@ class StripUNet(nn.Module):
         self, image: Float[Tensor, "n c *s"], keep: Sequence[Span] | None = None
     ) -> Float[Tensor, "n k *t"]:
         """Scores of the classes (float32), finished; of the spatial axes ``keep``, if given."""
+        times = self.network.section.reduction
         with self._lock:
-            return self._forward(image, keep)
+            if times == 1:
+                return self._forward(image, keep)
+            if keep is None:
+                keep = [(0, self.network.footprint.output_extent(n)) for n in image.shape[2:]]
+            blocks = [(start // times, -(-stop // times)) for start, stop in keep]
+            coarse = self._forward(pixels_to_channels(image, times), blocks)
+        return self._finish_pixels(coarse, [times * start for start, _ in blocks], keep)
+
+    def _finish_pixels(self, coarse: Tensor, first: Sequence[int], keep: Sequence[Span]) -> Tensor:
+        """The pixels ``keep`` of what is coarse and begins at ``first``, finished, in strips."""
+        times = self.network.section.reduction
+        height = max(SCORED // math.prod(coarse.shape[3:]) // times**2, 1)
+        starts = [start - begin for (start, _), begin in zip(keep, first, strict=True)]
+        lengths = [stop - start for start, stop in keep]
+        out = None
+        for row in range(0, coarse.shape[2], height):
+            part = self.finish(channels_to_pixels(coarse[:, :, row : row + height], times))
+            if out is None:
+                out = self._place(LAST, part, keep)
+            low = max(starts[0] - times * row, 0)
+            high = min(starts[0] + lengths[0] - times * row, part.shape[2])
+            part = narrow(part, [low, *starts[1:]], [high - low, *lengths[1:]])
+            begin = times * row + low - starts[0]
+            out[:, :, begin : begin + high - low] = part
+        assert out is not None
+        return out
 
     def _forward(self, image: Tensor, keep: Sequence[Span] | None) -> Tensor:
         network, depth = self.network, self.network.section.depth
@@ -85,7 +110,7 @@ class StripUNet(nn.Module):
                 skips.append(skip)
             else:
                 skips.append(convolve(features))
-                features = _pool(skips[-1])
+                features = pool_largest(skips[-1])
         for level in reversed(range(depth)):
             if level < LEVELS:
                 features = self._up(level, skips.pop(), features, *parts[level : level + 2])
@@ -105,7 +130,7 @@ class StripUNet(nn.Module):
         return tuple(extent - self._shrink for extent in extents)
 
     def _down(
-        self, level: int, layers: nn.Module, features: Tensor, want: _Part
+        self, level: int, layers: nn.Module, features: Tensor, want: Part
     ) -> tuple[Tensor, Tensor]:
         """Two convolutions of ``features``: what ``want`` needs of them, and all of them pooled."""
         extents = tuple(features.shape[2:])
@@ -129,13 +154,13 @@ class StripUNet(nn.Module):
             first, last = max(span[0], kept[0][0]), min(span[1], kept[0][1])
             if first < last:
                 starts, lengths = zip((first - span[0], last - first), *columns, strict=True)
-                out[:, :, first - kept[0][0] : last - kept[0][0]] = _narrow(part, starts, lengths)
-            pooled[:, :, span[0] // 2 : span[1] // 2] = _pool(part)
+                out[:, :, first - kept[0][0] : last - kept[0][0]] = narrow(part, starts, lengths)
+            pooled[:, :, span[0] // 2 : span[1] // 2] = pool_largest(part)
         assert out is not None
         assert pooled is not None
         return out, pooled
 
-    def _up(self, level: int, skip: Tensor, below: Tensor, want: _Part, lower: _Part) -> Tensor:
+    def _up(self, level: int, skip: Tensor, below: Tensor, want: Part, lower: Part) -> Tensor:
         """``below`` raised, joined with ``skip`` and convolved twice: the spans ``want`` of it.
 
         ``skip``: as far as these need it; ``lower``: where ``below`` lies in all of its level.
@@ -151,18 +176,20 @@ class StripUNet(nn.Module):
         for rows in self._strips(skip, 2 * self._channels(level), want.spans[0]):
             spans = [rows, *want.spans[1:]]
             reads = self._context(spans, raised)
-            sources = [_source(raise_, read, n) for read, n in zip(reads, lower.whole, strict=True)]
+            sources = [
+                source_of(raise_, read, n) for read, n in zip(reads, lower.whole, strict=True)
+            ]
             starts = [
                 source[0] - span[0] for source, span in zip(sources, lower.spans, strict=True)
             ]
             lengths = [stop - start for start, stop in sources]
-            part = raise_(_narrow(below, starts, lengths))
+            part = raise_(narrow(below, starts, lengths))
             # Raising a part crops its outermost pixels as those of the whole: they are number 1.
             starts = [read[0] - 2 * source[0] for read, source in zip(reads, sources, strict=True)]
             lengths = [stop - start for start, stop in reads]
-            part = _narrow(part, starts, lengths)
+            part = narrow(part, starts, lengths)
             starts = [read[0] - first for read, first in zip(reads, origin, strict=True)]
-            part = torch.cat([_narrow(skip, starts, lengths), part], dim=1)
+            part = torch.cat([narrow(skip, starts, lengths), part], dim=1)
             part = layers(part)
             if out is None:
                 name = f"between {(level + 1) % 2}" if level else LAST
@@ -172,7 +199,7 @@ class StripUNet(nn.Module):
         assert out is not None
         return out
 
-    def _plan_way_up(self, bottom: Sequence[int], keep: Sequence[Span] | None) -> list[_Part]:
+    def _plan_way_up(self, bottom: Sequence[int], keep: Sequence[Span] | None) -> list[Part]:
         """What each level, from the first to the lowest, has to give for ``keep`` of the first."""
         wholes = [tuple(bottom)]
         for raise_ in reversed(self.network.raise_):
@@ -180,15 +207,15 @@ class StripUNet(nn.Module):
             lost = (2 if raise_.crop else 0) + self._shrink
             wholes.insert(0, tuple(2 * extent - lost for extent in wholes[0]))
         spans = [(0, extent) for extent in wholes[0]] if keep is None else list(keep)
-        parts = [_Part(wholes[0], spans)]
+        parts = [Part(wholes[0], spans)]
         for raise_, whole in zip(self.network.raise_, wholes[1:], strict=True):
             assert isinstance(raise_, Raise)
             raised = [extent + self._shrink for extent in parts[-1].whole]
             reads = self._context(parts[-1].spans, raised)
-            spans = [_source(raise_, read, n) for read, n in zip(reads, whole, strict=True)]
+            spans = [source_of(raise_, read, n) for read, n in zip(reads, whole, strict=True)]
             if len(parts) >= min(LEVELS, len(wholes) - 1):  # which are computed whole
                 spans = [(0, extent) for extent in whole]
-            parts.append(_Part(whole, spans))
+            parts.append(Part(whole, spans))
         return parts
 
     def _context(self, spans: Sequence[Span], extents: Sequence[int]) -> list[Span]:
@@ -204,7 +231,7 @@ class StripUNet(nn.Module):
     def _cut(self, part: Tensor, spans: Sequence[Span]) -> Tensor:
         """What of two padded convolutions of ``_context(spans)`` is the same as of the whole."""
         first = [min(start, 2) if self._padded else 0 for start, _ in spans]
-        return _narrow(part, first, [stop - start for start, stop in spans])
+        return narrow(part, first, [stop - start for start, stop in spans])
 
     def _score(self, features: Tensor) -> Tensor:
         """The last two convolutions, and the scores of the classes in single precision.
@@ -221,7 +248,8 @@ class StripUNet(nn.Module):
             part = slice(start, start + SCORED)
             part_CP = pixels_PC[part].to(weight_KC.dtype).t()
             scores_KP[:, part] = torch.addmm(bias_K[:, None], weight_KC, part_CP)
-        return self.finish(scores_KP.view(-1, *features.shape[:-1]).movedim(0, 1))
+        scores = scores_KP.view(-1, *features.shape[:-1]).movedim(0, 1)
+        return scores if self.network.section.reduction > 1 else self.finish(scores)
 
     def _channels(self, level: int) -> int:
         """Of the maps of a level."""
@@ -237,11 +265,11 @@ class StripUNet(nn.Module):
         extents = [stop - start for start, stop in spans]
         size = batch * channels * math.prod(extents) * part.element_size()
         if name == LAST:
-            return _bytes(size, part).view(part.dtype).view(batch, channels, *extents)
+            return room_for(size, part).view(part.dtype).view(batch, channels, *extents)
         place = self._places.get(name)
         if place is None or place.numel() < size:
             self._places.pop(name, None)
-            place = _bytes(size, part)
+            place = room_for(size, part)
             self._places[name] = place
         return place[:size].view(part.dtype).view(batch, *extents, channels).movedim(-1, 1)
 
@@ -254,46 +282,3 @@ class StripUNet(nn.Module):
         # Even, where all rows are wanted: whole pooling windows.
         cuts = [start + (stop - start) * number // (2 * count) * 2 for number in range(count)]
         return list(itertools.pairwise([*cuts, stop]))
-
-
-@dataclass(frozen=True)
-class _Part:
-    """``spans`` of the spatial axes of a level's output, whose extents are ``whole``."""
-
-    whole: Sequence[int]
-    spans: Sequence[Span]
-
-
-def _source(raise_: Raise, span: Span, extent: int) -> Span:
-    """What ``span`` of the raised is made of, below, where the axis has ``extent`` pixels.
-
-    Pixel r is made of (r + cut) / 2 and, if interpolated, its neighbours; cut is lost by raising.
-    """
-    cut = 1 if raise_.crop else 0
-    first = (span[0] + cut) // 2 - raise_.linear
-    last = (span[1] + cut + 1) // 2 + raise_.linear
-    return max(first, 0), min(last, extent)
-
-
-def _bytes(size: int, like: Tensor) -> Tensor:
-    if like.is_meta:  # whose arithmetic alone is counted
-        return torch.empty(size, dtype=torch.uint8, device="meta")
-    return torch.from_numpy(array_off_heap((size,), np.dtype(np.uint8)))
-
-
-def _pool(features: Tensor) -> Tensor:
-    """The largest of 2 pixels along each spatial axis.
-
-    torch's own pooling on a processor makes indices besides, of four times the memory.
-    """
-    for axis in range(2, features.ndim):
-        first, second = features.unfold(axis, 2, 2).unbind(-1)
-        features = torch.maximum(first, second)
-    return features
-
-
-def _narrow(features: Tensor, starts: Sequence[int], lengths: Sequence[int]) -> Tensor:
-    """A part of the spatial axes."""
-    for axis, (start, length) in enumerate(zip(starts, lengths, strict=True), start=2):
-        features = features.narrow(axis, start, length)
-    return features

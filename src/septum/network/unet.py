@@ -19,6 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from septum.geometry import Footprint, unet_footprint
 from septum.network.heads import output_channels
+from septum.network.reduction import channels_to_pixels, pixels_to_channels
 from septum.recipe import Network
 
 
@@ -29,17 +30,24 @@ class UNet(nn.Module):
     ``footprint.shrink`` pixels an axis (572 → 388 at depth 4), otherwise it has the input's
     extents. Legal extents are those of ``footprint``. Their channels are those of the
     head (`septum.network.heads`). ``widest``: channels of the maps with as many pixels as the
-    input.
+    input. With ``section.reduction`` above 1 all this is done to blocks of so many pixels an axis,
+    which are channels (`septum.network.reduction`); scores are of pixels.
     """
 
     def __init__(self, section: Network, input_channels: int, classes: int) -> None:
         super().__init__()
         self.section = section
-        self.footprint: Footprint = unet_footprint(section.depth, section.padding, section.up)
+        self.footprint: Footprint = unet_footprint(
+            section.depth, section.padding, section.up, section.reduction
+        )
         self.dimensions: int = section.dimensions
-        self.widest: int = section.width
+        block = section.reduction**section.dimensions
         widths = [section.width << level for level in range(section.depth + 1)]
-        outputs = output_channels(section.head, classes)
+        scores = output_channels(section.head, classes)
+        # What is reduced has fewer pixels; then scores, in single precision, are much of it.
+        self.widest: int = section.width if block == 1 else section.width // block + 2 * scores
+        input_channels *= block
+        outputs = scores * block
 
         self.contract = nn.ModuleList(
             Level(section, before, after)
@@ -57,7 +65,7 @@ class UNet(nn.Module):
         depth = self.section.depth
         pool = F.max_pool2d if self.dimensions == 2 else F.max_pool3d
         skips = []
-        features = image
+        features = pixels_to_channels(image, self.section.reduction)
         for level, convolve in enumerate(self.contract):
             features = convolve(features if level == 0 else pool(features, 2))
             if level >= depth - 1:  # "at the end of the contracting path"
@@ -71,7 +79,7 @@ class UNet(nn.Module):
                 features = layer(features)
         # Single precision for the last sum: it decides the class (see docs/decisions/0008).
         logits: Tensor = self.score(features.to(self.score.weight.dtype))
-        return logits
+        return channels_to_pixels(logits, self.section.reduction)
 
 
 class Level(nn.Sequential):

@@ -108,11 +108,11 @@ _ARCHITECTURES: dict[str, dict[str, Any]] = {
     "unet": {"patch": 95},
     "fcn-8s": {
         **{"dimensions": 2, "depth": 5, "padding": "same", "normalization": "none"},
-        **{"up": "linear", "patch": 95},
+        **{"up": "linear", "patch": 95, "reduction": 1},
     },
     "sliding-window": {
         **{"dimensions": 2, "depth": 4, "padding": "valid", "normalization": "none"},
-        **{"up": "convolution", "width": 48, "dropout": 0.0},
+        **{"up": "convolution", "width": 48, "dropout": 0.0, "reduction": 1},
     },
 }
 """What each has where the recipe says nothing, and but for `width` and `dropout` has always."""
@@ -130,6 +130,9 @@ class Network(Section):
     """
     depth: Annotated[int, Field(ge=1, le=8)] = 4
     """Number of poolings."""
+    reduction: Annotated[int, Field(ge=1, le=8)] = 1
+    """Large objects: the network works on images of so many times fewer pixels an axis, whose
+    channels are the pixels of a block, and gives the scores of a block's pixels as channels."""
     padding: Literal["valid", "same"] = "valid"
     """`valid`: the paper's unpadded convolutions, the output is smaller than the input;
     `same`: convolutions padded by 1 with zeros."""

@@ -1,4 +1,4 @@
-"""What each part of a recipe is to be, by what was seen in the images; and why.
+"""What labels, network, tiles and grey values are to be, by what was seen in the images; and why.
 
 Each function takes the survey and the recipe as it is so far, and gives choices for its keys.
 """
@@ -6,49 +6,29 @@ Each function takes the survey and the recipe as it is so far, and gives choices
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from septum.annotation.pairs import split_validation
 from septum.geometry import Footprint
 from septum.model import network_footprint
-from septum.recipe import Recipe, Validation, load_recipe
-from septum.survey.objects import REACH
+from septum.recipe import Recipe
 from septum.survey.survey import Survey
 
 ROOM, MANY = 1.5, 2.5
 """Of the diameter of a large object: what a tile is to show of it; and what is enough of small
 numbered ones, of which more tiles a batch then show more images."""
 SMALLEST_TILE = 128
+RESOLVED, MOST_REDUCED = 16.0, 4
+"""Pixels that a small object (at 5 %) is wide at the resolution at which the network works, and
+times that this is lower at most."""
 LARGEST_TILE, VOLUME_TILE, VOLUME_DEPTH = 700, 100, 2
 """Pixels an axis beyond which a tile is not enlarged for large objects; and, of volumes, of a tile
 that three axes can have, and poolings that fit into it."""
-RARE = 0.02
-"""Share of the pixels below which a class is rare."""
-SPARSE, OBJECT_SHARE = 0.05, 0.5
-"""Share of object pixels below which so many of the tiles are drawn around objects."""
-PASSES, FEWEST_STEPS, MOST_STEPS, STEP = 12, 4000, 10_000, 250
-"""Every tile of a large set is seen so often, but for no more steps than these; in steps of so
-many. And where there is more to be told than foreground, for no fewer (decision 26)."""
-VALIDATIONS_IN_ALL, PATIENCE = 10, 4
-"""In a whole run; and so many of them in a row that were no better end it."""
-VALIDATED, SHARES = 3, (0.2, 0.3, 0.4, 0.5)
-"""So many images validate, of fewer than twelve one of four; and larger shares that are tried."""
 VARIED = 2.0
 """Times that the grey values of bright images (at 95 %) may span those of dim ones (at 5 %)."""
-NEAR = 0.05
-"""Share of the objects below which nobody minds that they are near each other."""
-NARROW = 3.0
-"""d1 + d2 in pixels, of the narrowest walls (5 %) of the set on which the default weight was tuned;
-and of the seam between labels that touch."""
-WIDEST_SIGMA = 5.0
-SEAM_WEIGHT, SEAM_SIGMA = 10.0, 3.0
-"""Weights of the walls between numbered objects (decision 21); those of `default` were tuned on
-membranes."""
 
 
 @dataclass(frozen=True)
@@ -88,17 +68,36 @@ def choose_depth(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
         yield Choice("network.depth", min(recipe.network.depth, VOLUME_DEPTH), reason)
 
 
+def choose_reduction(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
+    """Large numbered objects at a lower resolution (decision 27)."""
+    objects, meaning = survey.objects, survey.meaning
+    told = meaning is not None and meaning.kind == "instances"
+    unet = recipe.network.architecture == "unet" and recipe.network.dimensions == 2
+    if objects is None or objects.diameter is None or not told or not unet:
+        return
+    small = objects.diameter.low
+    times = max(min(int(small / RESOLVED), MOST_REDUCED), 1)
+    if times > 1:
+        reason = (
+            f"objects are wide ({small:.0f} pixels at 5 %): more around them is seen, in less time"
+        )
+        yield Choice("network.reduction", times, reason)
+
+
 def choose_tile(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
     """The tile: no larger than the images, no smaller than their objects; and tiles a batch."""
     footprint = network_footprint(recipe.network)
-    usual = VOLUME_TILE if recipe.network.dimensions == 3 else recipe.training.tile
+    times = recipe.network.reduction
+    usual = VOLUME_TILE if recipe.network.dimensions == 3 else times * recipe.training.tile
     longest = max(max(image.extents) for image in survey.images)
     cover = _legal(footprint, longest + footprint.shrink, recipe)
     tile = _legal(footprint, usual, recipe)
     large = survey.objects.diameter.high if survey.objects and survey.objects.diameter else 0.0
     wanted = _legal(footprint, round(ROOM * large) + footprint.shrink, recipe)
     inner = footprint.output_extent
-    enough = _legal(footprint, max(round(MANY * large), SMALLEST_TILE) + footprint.shrink, recipe)
+    enough = _legal(
+        footprint, max(round(MANY * large), times * SMALLEST_TILE) + footprint.shrink, recipe
+    )
     numbered = survey.meaning is not None and survey.meaning.kind == "instances"
     if numbered and large and enough < min(tile, cover) and not footprint.shrink:
         yield Choice(
@@ -112,7 +111,7 @@ def choose_tile(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
         tile = cover
         reason = f"predicts {inner(tile)} pixels an axis, which the largest image has: {longest}"
     elif wanted > tile and recipe.network.dimensions == 2:
-        tile = max(tile, min(wanted, cover, _legal(footprint, LARGEST_TILE, recipe)))
+        tile = max(tile, min(wanted, cover, _legal(footprint, times * LARGEST_TILE, recipe)))
         reason = f"predicts {inner(tile)} pixels an axis: objects are up to {large:.0f} wide"
     else:
         seen = f" objects ({large:.0f} pixels at 95 %)" if large else " images"
@@ -152,149 +151,9 @@ def choose_intensity(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
         yield Choice("augment.brightness", value, unit)
 
 
-def choose_loss(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
-    """Weights of rare classes, and of the walls between objects."""
-    meaning, objects = survey.meaning, survey.objects
-    assert meaning is not None
-    assert objects is not None
-    if meaning.kind == "overlapping":
-        reason = "each class has an output of its own"
-        yield Choice("loss.class_weight", "none", reason)
-        yield Choice("loss.border_weight", 0.0, "classes that overlap have no walls between them")
-        return
-    least = min(range(len(meaning.shares)), key=lambda k: meaning.shares[k])
-    share = meaning.shares[least]
-    rare = share < RARE and (meaning.class_count > 2 or least == 0)
-    which = f"class {least} has {100 * share:.1f} % of the pixels"
-    if rare:
-        yield Choice("loss.class_weight", "balanced", f"{which}: rare, and would be forgotten")
-    else:
-        yield Choice("loss.class_weight", "none", f"the rarest class, {least}: {100 * share:.1f} %")
-    if objects.near < NEAR and not objects.touching_pairs:
-        words = f"{objects.near:.0%} of the objects have another within {REACH:.0f} pixels"
-        yield Choice("loss.border_weight", 0.0, f"no walls are to be learnt: {words}")
-        return
-    words = f"{objects.near:.0%} of the objects have another within {REACH:.0f} pixels"
-    if objects.touching_pairs:
-        words += f", {objects.touching:.0%} touch another"
-    usual = load_recipe("default").loss  # other recipes may do without
-    weight = recipe.loss.border_weight or usual.border_weight
-    own = recipe.loss.border_sigma if recipe.loss.border_weight else usual.border_sigma
-    if meaning.kind == "instances":
-        weight, own = max(weight, SEAM_WEIGHT), max(own, SEAM_SIGMA)
-    yield Choice("loss.border_weight", weight, f"walls are to be learnt: {words}")
-    narrow = objects.gap.low if objects.gap is not None else NARROW
-    sigma = own * max(1.0, narrow / NARROW)
-    value = min(round(2 * sigma) / 2, max(WIDEST_SIGMA, own))
-    reason = f"of the walls, the narrowest (5 %) measure {narrow - 1:.1f} pixels"
-    yield Choice("loss.border_sigma", value, reason)
-
-
-def choose_sampling(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
-    """Tiles around objects, where there are few."""
-    meaning = survey.meaning
-    assert meaning is not None
-    share = 1 - meaning.shares[0]
-    words = f"{100 * share:.1f} % of the pixels are object"
-    if share < SPARSE and recipe.augment.shift:
-        reason = f"{words}: tiles drawn anywhere would mostly be empty"
-        yield Choice("training.object_share", OBJECT_SHARE, reason)
-    else:
-        yield Choice("training.object_share", recipe.training.object_share, words)
-
-
-def choose_steps(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
-    """More steps for more images."""
-    section = recipe.training
-    if not section.steps:
-        return  # counted in epochs, as the user wants it
-    footprint = network_footprint(recipe.network)
-    footprint.check(section.tile, "training.tile")
-    inner = footprint.output_extent(section.tile) ** recipe.network.dimensions
-    tiles = sum(math.prod(extents) for extents in survey.wholes.values()) / inner
-    needed = STEP * round(PASSES * tiles / section.batch / STEP)
-    plain = survey.meaning is not None and survey.meaning.kind == "binary"
-    least = section.steps if plain else max(section.steps, FEWEST_STEPS)
-    steps = min(max(least, needed), max(MOST_STEPS, least))
-    count = len(survey.images)
-    images = f"{count} image{'s' * (count != 1)}, {tiles:.0f} tiles' worth of pixels"
-    yield Choice("training.steps", steps, f"for {images}")
-
-
-def choose_schedule(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
-    """As many in any run, an end where they show no gain, and what that goes by."""
-    section, meaning = recipe.training, survey.meaning
-    if meaning is not None and meaning.kind == "instances":
-        reason = "the model that finds objects best; few pixels decide how well they are kept apart"
-        yield Choice("training.keep_best", "object_error", reason)
-    if not section.steps:
-        return
-    every = max(section.steps // VALIDATIONS_IN_ALL, 1)
-    yield Choice("training.validate_every", every, "ten times in all")
-    reason = "ends by itself when so many validations in a row were no better"
-    yield Choice("training.patience", PATIENCE, reason)
-
-
-def choose_validation(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
-    """What is kept from training: series of images in one block."""
-    names = survey.names
-    section = recipe.validation
-    stacks = {row.stack: row for row in survey.series}
-    covered = sum(len(row.names) for row in survey.series)
-    least = max(min(VALIDATED, len(survey.wholes) // 4), 1)
-    if survey.windows or len(survey.wholes) < 2:
-        return
-    if len(stacks) == 1 and covered == len(names):
-        count = max(least, round(section.fraction * len(names)))
-        reason = "the end of the series: neighbours look alike, so a block is kept, not single ones"
-        yield Choice("validation.last", count, reason)
-    elif len(stacks) > 1 and covered == len(names):
-        own = sorted({_stack(row.names[0]) for row in survey.series})
-        if len(own) == len(stacks):  # else their names do not tell them apart
-            _, held = split_validation(own, Validation(fraction=section.fraction))
-            reason = "whole stacks: slices of one stack look alike"
-            yield Choice("validation.names", tuple(own[index] for index in held), reason)
-    else:
-        own = list(survey.wholes)
-        for share in (section.fraction, *SHARES):
-            _, held = split_validation(own, Validation(fraction=share))
-            if len(held) >= least:
-                break
-        drawn = {image.whole for image in survey.images if not image.empty}
-        if len(drawn) > 1 and drawn.isdisjoint(own[index] for index in held):
-            rest = [name for name in own if name in drawn]
-            _, one = split_validation(rest, Validation(fraction=share))
-            names = [*(rest[index] for index in one), *(own[index] for index in held)]
-            reason = "a share by a hash of the names, and one that has objects, which they have not"
-            yield Choice("validation.names", tuple(names), reason)
-            return
-        reason = "this share, by a hash of the names"
-        if share > section.fraction:
-            reason += f", so large that {len(held)} validate: one alone would decide much"
-        yield Choice("validation.fraction", share, reason)
-
-
-CHOOSERS = (
-    choose_labels,
-    choose_depth,
-    choose_tile,
-    choose_intensity,
-    choose_loss,
-    choose_sampling,
-    choose_steps,
-    choose_schedule,
-    choose_validation,
-)
-"""In this order: a later one builds on those before it, as the steps on the tile."""
-
-
 def _legal(footprint: Footprint, extent: int, recipe: Recipe) -> int:
     """The smallest legal tile not below ``extent`` that batch normalisation can learn of."""
     least = footprint.minimum
     if recipe.network.normalization == "batch":
         least += footprint.stride
     return footprint.legal_at_least(max(extent, least))
-
-
-def _stack(name: str) -> str:
-    return name.rpartition("[")[0] if name.endswith("]") else name

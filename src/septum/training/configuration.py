@@ -13,8 +13,22 @@ from typing import Any
 from septum.model import network_footprint
 from septum.recipe import Recipe, build_recipe, load_recipe
 from septum.survey.survey import Survey
-from septum.training.choices import CHOOSERS, Choice
+from septum.training.choices import (
+    Choice,
+    choose_depth,
+    choose_intensity,
+    choose_labels,
+    choose_reduction,
+    choose_tile,
+)
 from septum.training.data import is_divisible
+from septum.training.learning_choices import (
+    choose_loss,
+    choose_sampling,
+    choose_schedule,
+    choose_steps,
+    choose_validation,
+)
 from septum.training.planning import VALIDATIONS
 
 SEEN_SHARE, TINY, MOSTLY_OBJECT = 0.75, 6.0, 0.8
@@ -23,6 +37,23 @@ SEEN_SHARE, TINY, MOSTLY_OBJECT = 0.75, 6.0, 0.8
 BASES = {"cpu": "quick"}
 """The recipe to begin with, by the type of the device, where it is not `default`: on a processor
 the smaller network is ahead for as long as people wait (decision 24)."""
+
+CHOOSERS = (
+    choose_labels,
+    choose_depth,
+    choose_reduction,
+    choose_tile,
+    choose_intensity,
+    choose_loss,
+    choose_sampling,
+    choose_steps,
+    choose_schedule,
+    choose_validation,
+)
+"""In this order: a later one builds on those before it, as the steps on the tile."""
+
+OF_TILES = ("training.batch", "network.reduction")
+"""Keys that are not chosen where the tile is the user's."""
 
 ALWAYS = ("labels.kind", "training.patience")
 """Keys that are chosen whatever the images are."""
@@ -91,8 +122,9 @@ def configure(
         recipe = build_recipe(tree)
         for choice in choose(survey, recipe):
             held = choice.key in fixed or (split and choice.key.startswith("validation."))
-            # So many tiles are as many as these would show, not as the user's own.
-            held |= choice.key == "training.batch" and "training.tile" in fixed
+            # So many tiles are as many as these would show, not as the user's own, which may not
+            # fit a network of reduced images.
+            held |= choice.key in OF_TILES and "training.tile" in fixed
             if held or (hours is not None and choice.key == "training.steps"):
                 continue
             choices.append(choice)
