@@ -215,6 +215,23 @@ def test_contrast_brightness_and_gamma_are_those_of_each_tile(extents):
     assert np.array_equal(given.numpy(), image_BCS)  # and the given images are not written to
 
 
+@pytest.mark.parametrize("extents", [(20, 25), (6, 7, 8), (1, 1)])
+def test_each_channel_varies_as_on_a_processor(extents):
+    image_BCS = np.stack([annotate(extents, 3, seed)[0] for seed in range(2)])
+    values = [
+        GreyValues(contrast=1.2, channels=((1.2, 0.3), (0.8, -0.2), (1.0, 0.0))),
+        GreyValues(channels=((0.9, 0.0), (1.1, 0.1), (0.7, -0.3))),
+    ]
+    varied = VARIED.model_copy(update={"channels": 0.3})
+    rows = pack_grey_values(values)
+    actual = vary_grey_values_batch(torch.from_numpy(image_BCS), rows, varied).numpy()
+    for image_CS, changed_CS, item in zip(image_BCS, actual, values, strict=True):
+        np.testing.assert_allclose(changed_CS, vary_grey_values(image_CS, item), atol=1e-5)
+        assert np.abs(changed_CS - image_CS).max() > 0.01
+    untouched = vary_grey_values_batch(torch.from_numpy(image_BCS[1:]), rows[1:], Augment()).numpy()
+    assert np.array_equal(untouched[0], image_BCS[1])
+
+
 def test_a_constant_channel_survives_every_change_without_nan():
     flat = torch.full((1, 2, 5, 5), -2.5)
     rows = pack_grey_values([GreyValues(gamma=0.5)])

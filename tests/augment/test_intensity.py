@@ -87,3 +87,31 @@ def test_the_given_image_is_never_written_to():
     kept = image.copy()
     vary_grey_values(image, GreyValues(contrast=2, brightness=1, gamma=1.4, noise=1))
     assert np.array_equal(image, kept)
+
+
+def test_each_channel_varies_by_itself_in_units_of_its_own_deviation():
+    image = random_image(channels=3) * np.float32([1, 10, 0])[:, None, None] + 2
+    changed = vary_grey_values(image, GreyValues(channels=((1.2, 0.5), (0.8, -0.5), (1.0, 0.5))))
+    deviation = image.std((1, 2))
+    expected = [
+        1.2 * image[0] + 0.5 * deviation[0],
+        0.8 * image[1] - 0.5 * deviation[1],
+        image[2],  # constant: nothing is added
+    ]
+    np.testing.assert_allclose(changed, expected, atol=1e-5)
+
+
+def test_channels_are_drawn_last_within_the_range_and_not_for_one_alone():
+    section = Augment(brightness=0.2, noise=0.1, channels=0.3)
+    usual = sample_grey_values(section, np.random.default_rng(3))
+    drawn = sample_grey_values(section, np.random.default_rng(3), 4)
+    assert usual.channels == ()
+    assert sample_grey_values(Augment(), np.random.default_rng(3), 4).channels == ()
+    assert (drawn.brightness, drawn.noise_seed) == (usual.brightness, usual.noise_seed)
+    rng = np.random.default_rng(0)
+    many = np.array([sample_grey_values(section, rng, 4).channels for _ in range(300)])
+    assert many.shape == (300, 4, 2)
+    for values, middle in ((many[..., 0], 1), (many[..., 1], 0)):
+        assert middle - 0.3 <= values.min() < middle - 0.29
+        assert middle + 0.29 < values.max() <= middle + 0.3
+        assert abs(np.corrcoef(values.T)[0, 1]) < 0.2  # each by itself

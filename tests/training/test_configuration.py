@@ -157,6 +157,14 @@ def test_large_objects_are_learnt_at_a_lower_resolution(
     assert (own.training.tile, own.network.reduction) == (316, 1)
 
 
+def test_colours_vary_each_by_itself_and_grey_values_do_not() -> None:
+    assert "augment.channels" not in values(configure(survey()))
+    seen = survey(channels=(CHANNEL,) * 3)
+    assert changed(configure(seen)) == {"augment.channels": 0.25}
+    assert configure(seen, ["augment.channels=0"]).recipe.augment.channels == 0
+    assert configure(survey(channels=(CHANNEL,) * 2)).recipe.augment.channels == 0
+
+
 def test_a_step_is_as_much_work_at_a_lower_resolution() -> None:
     images = tuple(image(f"{n:02d}", (2000, 2000)) for n in range(30))
     work = {}

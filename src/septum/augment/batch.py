@@ -218,17 +218,24 @@ def _interpolate(
     return total
 
 
-def pack_grey_values(values: Sequence[GreyValues], pinned: bool = False) -> Int32[Tensor, "b 6"]:
-    """Rows for ``vary_grey_values_batch``, on the host. ``pinned`` as in ``pack_deformations``."""
-    rows = np.zeros(len(values), [("grey", "f4", 4), ("key", "u4", 2)])
+def pack_grey_values(values: Sequence[GreyValues], pinned: bool = False) -> Int32[Tensor, "b r"]:
+    """Rows for ``vary_grey_values_batch``, on the host. ``pinned`` as in ``pack_deformations``.
+
+    All have as many channels as the first, or none.
+    """
+    count = len(values[0].channels)
+    rows = np.zeros(
+        len(values), [("grey", "f4", 4), ("key", "u4", 2), ("channels", "f4", (2, count))]
+    )
     for row, item in zip(rows, values, strict=True):
+        row["channels"] = np.array(item.channels, np.float32).reshape(count, 2).T
         row["grey"] = item.contrast, item.brightness, item.gamma, item.noise
         row["key"] = np.random.SeedSequence(item.noise_seed).generate_state(2)
     return _on_host(rows, pinned)
 
 
 def vary_grey_values_batch(
-    image_BCS: Float32[Tensor, "b c *s"], rows_B6: Int32[Tensor, "b 6"], section: Augment
+    image_BCS: Float32[Tensor, "b c *s"], rows_BR: Int32[Tensor, "b r"], section: Augment
 ) -> Float32[Tensor, "b c *s"]:
     """``vary_grey_values`` for each row of ``pack_grey_values``, on the device of the images.
 
@@ -236,7 +243,7 @@ def vary_grey_values_batch(
     than that of the processor and the same distribution: each pixel's is a hash of the tile's
     ``noise_seed`` and the pixel's place, whatever else is in the batch.
     """
-    parameters = rows_B6[:, :4].view(torch.float32).unbind(1)
+    parameters = rows_BR[:, :4].view(torch.float32).unbind(1)
     ones = [1] * (image_BCS.ndim - 1)
     contrast, brightness, gamma, noise = (value.view(-1, *ones) for value in parameters)
     if section.gamma:
@@ -248,8 +255,14 @@ def vary_grey_values_batch(
         image_BCS = torch.where(gamma == 1, image_BCS, bent_BCS)  # else neutral to rounding only
     if section.contrast or section.brightness:
         image_BCS = torch.addcmul(brightness, image_BCS, contrast)
+    if rows_BR.shape[1] > 6 and section.channels:
+        times_BC, more_BC = rows_BR[:, 6:].view(torch.float32).chunk(2, dim=1)
+        deviation = image_BCS.std(tuple(range(2, image_BCS.ndim)), correction=0, keepdim=True)
+        shape = deviation.shape
+        added_BCS = more_BC.reshape(shape) * deviation
+        image_BCS = torch.addcmul(added_BCS, image_BCS, times_BC.reshape(shape))
     if section.noise:
-        normal_BCS = _normal(rows_B6[:, 4:], math.prod(image_BCS.shape[1:])).view(image_BCS.shape)
+        normal_BCS = _normal(rows_BR[:, 4:6], math.prod(image_BCS.shape[1:])).view(image_BCS.shape)
         image_BCS = torch.addcmul(image_BCS, normal_BCS, noise)
     return image_BCS
 

@@ -100,6 +100,10 @@ class Augment(Section):
     """Factor: uniform within 1 ± this."""
     gamma: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """Exponent on the tile's own range: log-uniform within 1/(1 - this) and 1 - this."""
+    channels: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Of images of several channels, each by itself: a factor uniform within 1 ± this, and added,
+    uniform within ± this, in standard deviations of the channel in the tile. Stains and lamps
+    differ."""
     noise: NonNegative = 0.0
     """Gaussian noise: its standard deviation is drawn from 0 up to this, in those of the image."""
 

@@ -31,6 +31,10 @@ VARIED = 2.0
 """Times that the grey values of bright images (at 95 %) may span those of dim ones (at 5 %)."""
 
 
+COLOURS, VARIED_COLOURS = 3, 0.25
+"""Channels of images in colour, and how much each of them varies by itself (decision 28)."""
+
+
 @dataclass(frozen=True)
 class Choice:
     """A key of the recipe, ``section.key``, its value, and why."""
@@ -149,6 +153,13 @@ def choose_intensity(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
         value = round(min(recipe.augment.brightness * min(*parts, 1.0), 1.0), 3)
         unit = "in units of that range, of which the deviation is a part only"
         yield Choice("augment.brightness", value, unit)
+
+
+def choose_colours(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
+    """Channels that vary, each by itself, of images in colour."""
+    if len(survey.channels) == COLOURS:
+        value = max(recipe.augment.channels, VARIED_COLOURS)
+        yield Choice("augment.channels", value, "images in colour: stains and lamps differ")
 
 
 def _legal(footprint: Footprint, extent: int, recipe: Recipe) -> int:

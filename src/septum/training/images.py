@@ -38,6 +38,10 @@ class TrainingImage:
     def extents(self) -> tuple[int, ...]:
         return self.classes_S.shape
 
+    @property
+    def channels(self) -> int:
+        return len(self.image_CS)
+
     @functools.cached_property
     def places(self) -> list[Int32[np.ndarray, "n d"]]:
         """For each class above 0 that occurs, a random pixel of each of its objects."""
@@ -79,6 +83,10 @@ class StoredTrainingImage:
     @property
     def extents(self) -> tuple[int, ...]:
         return self.window.extents
+
+    @property
+    def channels(self) -> int:
+        return self.window.channels
 
     @functools.cached_property
     def places(self) -> list[Int32[np.ndarray, "n d"]]:

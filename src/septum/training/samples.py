@@ -124,7 +124,8 @@ class Sampler:
         axes = len(image.extents)
         tile, kept = (self.training.tile,) * axes, (self.target,) * axes
         deformation = sample_deformation(image.extents, tile, kept, self.augment, rng, near)
-        return Draw(number, deformation, sample_grey_values(self.augment, rng))
+        grey_values = sample_grey_values(self.augment, rng, image.channels)
+        return Draw(number, deformation, grey_values)
 
     def sample(self, step: int, index: int) -> Sample:
         """Tile ``index`` of the batch of ``step``, both counted from 0."""
