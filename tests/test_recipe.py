@@ -12,7 +12,15 @@ from pydantic import ValidationError
 
 from septum.errors import RecipeError
 from septum.model import network_footprint
-from septum.recipe import Network, Recipe, build_recipe, dump_recipe, load_recipe, recipe_names
+from septum.recipe import (
+    Network,
+    Recipe,
+    build_recipe,
+    dump_recipe,
+    load_recipe,
+    read_reasons,
+    recipe_names,
+)
 
 
 def test_the_recipes_that_come_along_are_these():
@@ -300,3 +308,18 @@ def test_float16_is_refused_with_what_there_is():
         load_recipe("quick", ["training.precision=float16"])
     assert "bfloat16" in str(refused.value)
     assert "float32" in str(refused.value)
+
+
+def test_reasons_are_read_as_they_were_written(tmp_path):
+    changes = ['labels.names=["cells  # mine", "b"]', "training.seed=3"]
+    recipe = load_recipe("quick", changes)
+    reasons = {
+        "name": "for these images",
+        "labels.names": 'said so: "# 1"',
+        "training.tile": "shows objects (50 pixels at 95 %) and what is around them",
+    }
+    (tmp_path / "r.toml").write_text(dump_recipe(recipe, reasons), "utf-8")
+    assert load_recipe(str(tmp_path / "r.toml")) == recipe
+    assert read_reasons(tmp_path / "r.toml") == reasons
+    (tmp_path / "r.toml").write_text(dump_recipe(recipe), "utf-8")
+    assert read_reasons(tmp_path / "r.toml") == {}

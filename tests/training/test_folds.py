@@ -15,7 +15,7 @@ from septum.errors import AnnotationError, Interrupted, RecipeError, RunFolderEr
 from septum.images.files import read_image
 from septum.model import Model, load_model
 from septum.prediction.overlap_tile import predict_maps, predict_probabilities, prepare
-from septum.recipe import Recipe
+from septum.recipe import Recipe, read_reasons
 from septum.training.folds import fold_of, join_folds, train_folds
 from septum.training.loop import train
 
@@ -49,6 +49,21 @@ def test_each_image_is_validated_on_once_by_a_model_that_has_not_seen_it(three: 
     assert [recipe.validation.fold for recipe in recipes] == [0, 1, 2]
     alike = {recipe.model_copy(update={"validation": recipes[0].validation}) for recipe in recipes}
     assert len(alike) == 1
+
+
+def test_each_fold_says_why_its_recipe_is_so_also_when_it_goes_on_with_more_steps(
+    squares: Path, tmp_path: Path
+) -> None:
+    short = ["network.width=2", "network.depth=1", "training.tile=32", "training.steps=2"]
+    train_folds(squares, tmp_path / "run", 2, short, device="cpu")
+    runs = [fold_of(tmp_path / "run", number) for number in range(2)]
+    told = [read_reasons(run.recipe_file) for run in runs]
+    assert told[0] == told[1]
+    assert told[0]["training.steps"] == "given"
+    assert told[0]["labels.kind"].startswith("taken for binary")
+    train_folds(squares, tmp_path / "run", 2, ["training.steps=3"], resume=True, device="cpu")
+    assert [run.recipe().training.steps for run in runs] == [3, 3]
+    assert [read_reasons(run.recipe_file) for run in runs] == told
 
 
 def test_the_joined_model_predicts_the_mean_of_all_and_how_far_they_disagree(

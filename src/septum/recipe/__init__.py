@@ -1,6 +1,6 @@
 """What to do: sections, and the files that hold them."""
 
-from septum.recipe.files import build_recipe, dump_recipe, load_recipe, recipe_names
+from septum.recipe.files import build_recipe, dump_recipe, load_recipe, read_reasons, recipe_names
 from septum.recipe.sections import (
     Augment,
     Intensity,
@@ -26,5 +26,6 @@ __all__ = [
     "build_recipe",
     "dump_recipe",
     "load_recipe",
+    "read_reasons",
     "recipe_names",
 ]

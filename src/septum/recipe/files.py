@@ -67,6 +67,21 @@ def dump_recipe(recipe: Recipe, reasons: Mapping[str, str] | None = None) -> str
     return "\n".join(lines) + "\n"
 
 
+def read_reasons(path: Path) -> dict[str, str]:
+    """The reasons that `dump_recipe` wrote into a file, by their keys."""
+    reasons, section = {}, ""
+    for line in path.read_text("utf-8").splitlines():
+        if line.startswith("["):
+            section = f"{line.strip('[]')}."
+        before, _, reason = line.rpartition("  # ")
+        try:
+            (key,) = tomllib.loads(before)
+        except ValueError:  # no reason, or one in a text
+            continue
+        reasons[section + key] = reason
+    return reasons
+
+
 def _line(key: str, value: object, reason: str) -> str:
     return f"{key} = {_toml(value)}" + (f"  # {' '.join(reason.split())}" if reason else "")
 

@@ -14,10 +14,10 @@ from septum.devices import choose_device
 from septum.errors import Interrupted, RecipeError, RunFolderError
 from septum.model import Member, Model, load_model
 from septum.prediction.overlap_tile import prepare
-from septum.recipe import Recipe, load_recipe
+from septum.recipe import Recipe, load_recipe, read_reasons
 from septum.training.data import load_data
 from septum.training.loop import train
-from septum.training.run_folder import RunFolder, refuse_a_run
+from septum.training.run_folder import RunFolder, refuse_a_run, write_recipe
 from septum.training.separation_choice import choose_objects, describe_choices
 
 
@@ -87,6 +87,8 @@ def train_folds(
                 f"train {shlex.quote(str(data))} --out {shlex.quote(str(out))} --folds {count} "
                 "--resume"
             ) from None
+        if whole.writes and number and not begun:
+            write_recipe(run, run.recipe(), read_reasons(first.recipe_file))
         if whole.writes:
             done(run)
     if whole.writes:

@@ -22,10 +22,10 @@ from septum.training.memory import check_memory, guarded
 from septum.training.planning import plan_steps
 from septum.training.run_folder import (
     RunFolder,
+    change_recipe,
     check_same_recipe,
     create_run,
     refuse_a_run,
-    write_recipe,
 )
 from septum.training.step_graph import choose_step
 from septum.training.tracking import Progress, describe_validation
@@ -168,8 +168,8 @@ def open_job(
                 f"{run.path}: the ranks see different states of this run; --out must be a folder "
                 "that all machines share"
             )
-        if recipe != run.recipe():  # else the reasons written into it stay
-            write_recipe(run, recipe)
+        if recipe != run.recipe():
+            change_recipe(run, recipe)
         if job.step >= job.steps or is_stale(job):
             job.choices = [
                 f"training has ended at step {job.step}: what follows it is done anew (for more: "

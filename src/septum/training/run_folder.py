@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from septum.atomic_file import remove_leftovers, replace_file
 from septum.errors import RecipeError, RunFolderError, SaveError
 from septum.model import Model, save_model
-from septum.recipe import Recipe, dump_recipe, load_recipe
+from septum.recipe import Recipe, dump_recipe, load_recipe, read_reasons
 from septum.tensor_file import write_tensors
 
 
@@ -194,6 +194,19 @@ def write_recipe(run: RunFolder, recipe: Recipe, reasons: Mapping[str, str] | No
         return
     with replace_file(run.recipe_file) as temporary:
         temporary.write_text(dump_recipe(recipe, reasons), "utf-8")
+
+
+def change_recipe(run: RunFolder, recipe: Recipe) -> None:
+    """Write another recipe in the place of the run's own; reasons of what is the same stay, if it
+    has any.
+    """
+    reasons = read_reasons(run.recipe_file)
+    before, after = run.recipe().model_dump(), recipe.model_dump()
+    for section, values in after.items():
+        for key in values if reasons and isinstance(values, dict) else ():
+            if values[key] != before[section][key]:
+                reasons[f"{section}.{key}"] = "given"
+    write_recipe(run, recipe, reasons)
 
 
 def check_same_recipe(run: RunFolder, recipe: Recipe) -> Recipe:
