@@ -217,8 +217,19 @@ def test_many_small_tiles_show_more_images_than_few_large_ones() -> None:
     found = values(configure(large, device="cpu"))
     assert (found["training.tile"], found["training.batch"]) == (256, 8)  # reduced by 2
     assert found["training.batch"] * (256 / 2) ** 2 == 2 * 256**2
-    larger = survey(meaning=numbered(0.3), objects=objects(100))
-    assert "training.batch" not in values(configure(larger, device="cpu"))
+    larger = survey(meaning=numbered(0.3), objects=objects(100))  # by 4: an image is a tile
+    found = values(configure(larger, device="cpu"))
+    assert (found["training.tile"], found["training.batch"]) == (512, 8)
+    # Images that are smaller than the recipe's tile: as much work again, of more of them at once.
+    tiny = tuple(image(f"{n}", (130, 160)) for n in range(30))
+    found = values(configure(survey(meaning=numbered(0.3), images=tiny), device="cpu"))
+    assert (found["training.tile"], found["training.batch"]) == (128, 8)
+    cells = survey(meaning=numbered(0.3), images=tiny, objects=objects(60))  # reduced by 2
+    found = values(configure(cells, device="cpu"))
+    assert (found["training.tile"], found["training.batch"]) == (160, 8)
+    specks = tuple(image(f"{n}", (40, 40)) for n in range(30))
+    found = values(configure(survey(meaning=numbered(0.3), images=specks), device="cpu"))
+    assert (found["training.tile"], found["training.batch"]) == (48, 8)
     # An unpadded network pays for the rim of each tile, and pieces of a mask may be of any size.
     assert "training.batch" not in values(configure(small))
     assert "training.batch" not in values(configure(survey(objects=objects(20)), device="cpu"))

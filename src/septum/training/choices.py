@@ -103,13 +103,16 @@ def choose_tile(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
         footprint, max(round(MANY * large), times * SMALLEST_TILE) + footprint.shrink, recipe
     )
     numbered = survey.meaning is not None and survey.meaning.kind == "instances"
-    if numbered and large and enough < min(tile, cover) and not footprint.shrink:
+    small = min(enough, cover)
+    if numbered and large and small < tile and not footprint.shrink:
+        more = round((tile / max(small, times * SMALLEST_TILE)) ** recipe.network.dimensions)
         yield Choice(
             "training.batch",
-            recipe.training.batch * round((tile / enough) ** recipe.network.dimensions),
+            recipe.training.batch * more,
             "as many pixels as the recipe has in its tiles, of more images at once",
         )
-        tile = enough
+        tile = small
+    if tile == enough < cover and numbered and large:
         reason = f"shows objects ({large:.0f} pixels at 95 %) and what is around them"
     elif cover <= tile:
         tile = cover
