@@ -188,7 +188,8 @@ def _values(values: Iterable[float]) -> str:
 
 
 def _note(result: dict[str, Any]) -> str:
+    threads = f"{result['threads']} thread{'s' * (result['threads'] != 1)}"
     return (
-        f"- `{result['command']}` ({result['device']}, {result['threads']} threads, "
-        f"{result['date']}, commit {result['commit']})"
+        f"- `{result['command']}` ({result['device']}, {threads}, {result['date']}, "
+        f"commit {result['commit']})"
     )
