@@ -82,9 +82,8 @@ def choose_reduction(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
     small = objects.diameter.low
     times = max(min(int(small / RESOLVED), MOST_REDUCED), 1)
     if times > 1:
-        reason = (
-            f"objects are wide ({small:.0f} pixels at 5 %): more around them is seen, in less time"
-        )
+        wide = f"objects are {small:.0f} pixels wide and more (5 % are below)"
+        reason = f"{wide}: seen with more of what is around them, and in less time"
         yield Choice("network.reduction", times, reason)
 
 
