@@ -321,5 +321,8 @@ def test_reasons_are_read_as_they_were_written(tmp_path):
     (tmp_path / "r.toml").write_text(dump_recipe(recipe, reasons), "utf-8")
     assert load_recipe(str(tmp_path / "r.toml")) == recipe
     assert read_reasons(tmp_path / "r.toml") == reasons
+    text = (tmp_path / "r.toml").read_text("utf-8").replace("[training]", "[training]  # mine")
+    (tmp_path / "r.toml").write_text(text, "utf-8")
+    assert read_reasons(tmp_path / "r.toml") == reasons
     (tmp_path / "r.toml").write_text(dump_recipe(recipe), "utf-8")
     assert read_reasons(tmp_path / "r.toml") == {}

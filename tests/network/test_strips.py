@@ -45,6 +45,20 @@ def test_strips_are_the_whole(dimensions, depth, padding, up, strip_bytes, reduc
     torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)  # still its own memory
 
 
+@pytest.mark.parametrize("reduction", [2, 3])
+def test_pixels_of_blocks_are_finished_in_strips(monkeypatch, reduction):
+    monkeypatch.setattr("septum.network.strips.SCORED", 64)
+    network = UNet(Network(width=3, depth=1, padding="same", reduction=reduction), 1, 2)
+    network = fold_batch_norm(network).requires_grad_(False)
+    image = torch.randn(1, 1, 24 * reduction, 8 * reduction)
+    with torch.inference_mode():
+        expected = network(image).softmax(1)
+        found = StripUNet(network, finish=lambda scores: scores.softmax(1))(
+            image, [(5, 41), (1, 9)]
+        )
+    torch.testing.assert_close(found, expected[:, :, 5:41, 1:9], rtol=1e-5, atol=1e-5)
+
+
 def test_what_nothing_is_kept_of_is_not_computed():
     seen = []
     network = fold_batch_norm(UNet(Network(width=4, depth=2, padding="same"), 1, 2))

@@ -155,6 +155,7 @@ def test_large_objects_are_learnt_at_a_lower_resolution(
     # A tile that the user gives fits the network as it is, and may fit no other.
     own = configure(seen, ["training.tile=316"], device="cuda").recipe
     assert (own.training.tile, own.network.reduction) == (316, 1)
+    assert configure(seen, ["prediction.tile=508"], device=device).recipe.network.reduction == 1
 
 
 def test_colours_vary_each_by_itself_and_grey_values_do_not() -> None:
@@ -180,6 +181,15 @@ def test_of_foreground_and_of_volumes_no_pixels_are_put_together() -> None:
     volumes = tuple(image(f"{n}", (60, 200, 200), axes="ZYX") for n in range(5))
     seen = survey(meaning=numbered(0.3), objects=objects(90), images=volumes, dimensions=3)
     assert configure(seen, ["network.dimensions=3"]).recipe.network.reduction == 1
+
+
+@pytest.mark.parametrize("extents", [(20, 64, 64), (60, 90, 90), (20, 96, 80)])
+def test_small_numbered_volumes_have_a_recipe(extents: tuple[int, int, int]) -> None:
+    volumes = tuple(image(f"{n}", extents, axes="ZYX") for n in range(5))
+    seen = survey(meaning=numbered(0.3), objects=objects(12), images=volumes, dimensions=3)
+    found = configure(seen, ["network.dimensions=3"], device="cpu")
+    assert found.recipe.training.batch == load_recipe("quick").training.batch
+    network_footprint(found.recipe.network).check(found.recipe.training.tile)
 
 
 def test_objects_that_the_network_cannot_see_whole_are_said() -> None:

@@ -81,7 +81,7 @@ class StripUNet(nn.Module):
     def _finish_pixels(self, coarse: Tensor, first: Sequence[int], keep: Sequence[Span]) -> Tensor:
         """The pixels ``keep`` of what is coarse and begins at ``first``, finished, in strips."""
         times = self.network.section.reduction
-        height = max(SCORED // math.prod(coarse.shape[3:]) // times**2, 1)
+        height = max(SCORED // math.prod(coarse.shape[3:]) // times ** (coarse.ndim - 2), 1)
         starts = [start - begin for (start, _), begin in zip(keep, first, strict=True)]
         lengths = [stop - start for start, stop in keep]
         out = None

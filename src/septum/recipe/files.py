@@ -70,9 +70,10 @@ def dump_recipe(recipe: Recipe, reasons: Mapping[str, str] | None = None) -> str
 def read_reasons(path: Path) -> dict[str, str]:
     """The reasons that `dump_recipe` wrote into a file, by their keys."""
     reasons, section = {}, ""
-    for line in path.read_text("utf-8").splitlines():
+    for line in path.read_text("utf-8").split("\n"):
         if line.startswith("["):
-            section = f"{line.strip('[]')}."
+            section = f"{line[1:].partition(']')[0]}."
+            continue
         before, _, reason = line.rpartition("  # ")
         try:
             (key,) = tomllib.loads(before)

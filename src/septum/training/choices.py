@@ -105,11 +105,12 @@ def choose_tile(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
     small = min(enough, cover)
     if numbered and large and small < tile and not footprint.shrink:
         more = round((tile / max(small, times * SMALLEST_TILE)) ** recipe.network.dimensions)
-        yield Choice(
-            "training.batch",
-            recipe.training.batch * more,
-            "as many pixels as the recipe has in its tiles, of more images at once",
-        )
+        if more > 1:
+            yield Choice(
+                "training.batch",
+                recipe.training.batch * more,
+                "as many pixels as the recipe has in its tiles, of more images at once",
+            )
         tile = small
     if tile == enough < cover and numbered and large:
         reason = f"shows objects ({large:.0f} pixels at 95 %) and what is around them"
@@ -161,7 +162,9 @@ def choose_colours(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
     """Channels that vary, each by itself, of images in colour."""
     if len(survey.channels) == COLOURS:
         value = max(recipe.augment.channels, VARIED_COLOURS)
-        yield Choice("augment.channels", value, "images in colour: stains and lamps differ")
+        yield Choice(
+            "augment.channels", value, "three channels that differ: so do stains and lamps"
+        )
 
 
 def _legal(footprint: Footprint, extent: int, recipe: Recipe) -> int:

@@ -127,6 +127,7 @@ def configure(
             # So many tiles are as many as these would show, not as the user's own, which may not
             # fit a network of reduced images.
             held |= choice.key in OF_TILES and "training.tile" in fixed
+            held |= choice.key == "network.reduction" and "prediction.tile" in fixed
             if held or (hours is not None and choice.key == "training.steps"):
                 continue
             choices.append(choice)

@@ -87,7 +87,7 @@ def train_folds(
                 f"train {shlex.quote(str(data))} --out {shlex.quote(str(out))} --folds {count} "
                 "--resume"
             ) from None
-        if whole.writes and number and not begun:
+        if whole.writes and number and not read_reasons(run.recipe_file):
             write_recipe(run, run.recipe(), read_reasons(first.recipe_file))
         if whole.writes:
             done(run)
