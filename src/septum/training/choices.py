@@ -161,10 +161,8 @@ def choose_intensity(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
 def choose_colours(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
     """Channels that vary, each by itself, of images in colour."""
     if len(survey.channels) == COLOURS:
-        value = max(recipe.augment.channels, VARIED_COLOURS)
-        yield Choice(
-            "augment.channels", value, "three channels that differ: so do stains and lamps"
-        )
+        reason = "three channels that differ, as stains and lamps do"
+        yield Choice("augment.channels", VARIED_COLOURS, reason)
 
 
 def _legal(footprint: Footprint, extent: int, recipe: Recipe) -> int:
