@@ -299,6 +299,13 @@ def test_a_model_that_is_cut_short(
     predict_refused((model, "not a model of septum"), cells / "images", model=model)
 
 
+def test_a_tile_that_validation_could_not_take_is_said_before_a_step(
+    train_refused: Refused,
+) -> None:
+    train_refused(("prediction.tile = 50", "use 52"), "--set", "prediction.tile=50")
+    train_refused(("prediction.tile = 48", "use 52"), "--set", "prediction.tile=48")
+
+
 def test_an_illegal_prediction_tile(predict_refused: Refused, cells: Path) -> None:
     predict_refused(("tile = 58", "use 56 or 60"), cells / "images", "--tile", "58")
     # 4 to 48 are legal for the network, but all context.

@@ -6,6 +6,7 @@ around it. The same survey gives the same recipe.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,8 +33,11 @@ from septum.training.learning_choices import (
 )
 from septum.training.planning import VALIDATIONS
 
-SEEN_SHARE, TINY, MOSTLY_OBJECT = 0.75, 6.0, 0.8
-"""Of what one output pixel sees: larger objects are not seen whole; and pixels of a tiny one."""
+SEEN_SHARE, WELL_SEEN, HIGHEST_REDUCTION = 0.75, 0.4, 8
+"""Of what one output pixel sees: larger objects are not seen whole, and so large ones are; and the
+largest `network.reduction`."""
+TINY, MOSTLY_OBJECT = 6.0, 0.8
+"""Pixels that a tiny object is wide; share of the pixels that is rarely the object."""
 
 BASES = {"cpu": "quick"}
 """The recipe to begin with, by the type of the device, where it is not `default`: on a processor
@@ -110,7 +114,8 @@ def configure(
     ``changes``, each ``section.key=value``, are the user's and stay; ``fits`` None: memory is no
     limit. With ``hours`` the steps are left to planning. ``device``: "cuda", whose recipe is
     ``default``, or "cpu", whose is ``quick``. Where the survey says too little to go by, it is
-    that recipe with the changes. Raises RecipeError.
+    that recipe with the changes. Raises RecipeError; TileSizeError for a tile that the network
+    cannot take.
     """
     base = load_recipe(BASES.get(device, "default"), changes)
     if not survey.usable:
@@ -140,6 +145,8 @@ def configure(
             _set(tree, choice)
             choices.append(choice)
     recipe = build_recipe(tree)
+    if recipe.prediction.tile:
+        network_footprint(recipe.network).check_tile(recipe.prediction.tile, "prediction.tile")
     return Configuration(
         recipe, tuple(choices), tuple(_advice(survey, recipe)), base, tuple(sorted(fixed))
     )
@@ -169,16 +176,21 @@ def _advice(survey: Survey, recipe: Recipe) -> Iterator[str]:
     objects, footprint = survey.objects, network_footprint(recipe.network)
     seen = 2 * footprint.context + 1
     if objects is not None and objects.diameter is not None:
-        median = objects.diameter.median
+        median, times = objects.diameter.median, recipe.network.reduction
         if median > SEEN_SHARE * seen:
-            yield (
+            told = (
                 f"half of the objects are wider than {median:.0f} pixels, and a pixel's class is "
-                f"told by {seen}: train on images reduced by {median / (0.4 * seen):.1f}"
+                f"told by {seen}"
             )
+            wanted = math.ceil(times * median / (WELL_SEEN * seen))
+            if recipe.network.architecture == "unet" and wanted <= HIGHEST_REDUCTION:
+                yield f"{told}: for more, --set network.reduction={wanted}"
+            else:
+                yield f"{told}: train on images reduced by {wanted / times:.1f}"
         elif median < TINY:
             yield (
-                f"half of the objects are narrower than {median:.1f} pixels: train on images "
-                f"enlarged by {2 * TINY / median:.1f}, or of a higher magnification"
+                f"half of the objects are narrower than {median:.1f} pixels: images of a higher "
+                "magnification would show more of them"
             )
     meaning = survey.meaning
     if meaning is not None and meaning.kind == "binary" and meaning.object == "nonzero":

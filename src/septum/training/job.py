@@ -57,8 +57,7 @@ class Job:
         self.dtype = choose_dtype(section.precision, device)
         torch.manual_seed(section.seed % 2**63)  # torch takes no larger one
         network = build_network(recipe.network, data.channels, data.meaning.class_count)
-        network.footprint.check(section.tile, "training.tile")
-        self._check_batch_norm(network)
+        self._check_tiles(network)
         self.network: AnyNetwork = network.to(
             device=device, memory_format=channels_last(recipe.network.dimensions)
         )  # type: ignore[call-overload]
@@ -91,11 +90,9 @@ class Job:
         """What is trained on what, in words, before it begins."""
         parameters = sum(p.numel() for p in self.network.parameters())
         begin = f"resuming at step {self.step}" if self.step else "starting at step 0"
-        warning = (
-            ["validating on the training image, since there is no other: its scores flatter"]
-            if self.data.validates_on_training
-            else []
-        )
+        warning = []
+        if self.data.validates_on_training:
+            warning.append("validating on the training image, the only one: its scores flatter")
         if self.data.divided:
             warning.append(
                 "there is one image: a quarter of it validates, the rest trains; an image of its "
@@ -122,9 +119,12 @@ class Job:
             f"{str(self.dtype).removeprefix('torch.')} on {self.device}; {begin}",
         ]
 
-    def _check_batch_norm(self, network: AnyNetwork) -> None:
-        """Refuse tiles of which a single pixel arrives at the bottom: it has no variance."""
+    def _check_tiles(self, network: AnyNetwork) -> None:
+        """Refuse those that the network cannot take, or whose last pixel has no variance."""
         footprint, tile = network.footprint, self.recipe.training.tile
+        footprint.check(tile, "training.tile")
+        if extent := self.recipe.prediction.tile:
+            footprint.check_tile(extent, "prediction.tile")
         if self.recipe.network.normalization == "batch" and tile == footprint.minimum:
             raise RecipeError(
                 f"training.tile = {tile} leaves one pixel at the bottom of the network, of which "
