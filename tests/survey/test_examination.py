@@ -267,6 +267,23 @@ def test_the_bits_that_are_used(data: Path, spoil: Spoil, look: Look) -> None:
     assert "uint16, 12 bits of it used" in dict(describe(survey))["pixels"]
 
 
+def test_a_table_beside_the_folders_is_said_to_be_passed_over_if_it_says_something_else(
+    data: Path, look: Look, only: Only
+) -> None:
+    table = data / "pairs.csv"
+    (data / "cells.csv").write_text("cell,area\n1,20\n")  # a table of something else
+    names = sorted(path.name for path in (data / "images").iterdir())
+    rows = [f"images/{name},labels/{name}" for name in names]
+    table.write_text("\n".join(["image,labels", *rows]))
+    assert look(data).problems == ()
+    table.write_text("\n".join(["image,labels", *rows[2:], f"images/{names[0]},labels/{names[1]}"]))
+    problem = only("table", "warning")
+    assert f"{table}: was not read" in problem.text
+    assert f"{names[0]} with {names[1]}" in problem.text
+    assert problem.remedy.endswith(f"give {table} as DATA")
+    assert look(table).problems == ()
+
+
 def test_planes_of_a_stack_are_images_and_neighbours(tmp_path: Path, look: Look) -> None:
     rng = np.random.default_rng(0)
     blob = rng.normal(0, 1, (40, 40))

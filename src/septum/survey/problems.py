@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from septum.annotation.colours import value_text
+from septum.annotation.pair_tables import pairs_of_table
 from septum.annotation.pairs import split_validation
-from septum.errors import AnnotationError
+from septum.errors import AnnotationError, SeptumError
 from septum.recipe import Validation
 from septum.survey.placement import find_misplaced
 from septum.survey.polarity import find_inverted
@@ -40,6 +42,7 @@ def find_problems(survey: Survey, seen: Sequence[Seen]) -> Survey:
         *find_misplaced(survey.data, seen),
         *_doubles(survey.duplicates, survey),
         *_labels(survey),
+        *_tables(survey),
     ]
     order = {"error": 0, "warning": 1, "note": 2}
     return dataclasses.replace(
@@ -220,6 +223,25 @@ def _labels(survey: Survey) -> Iterator[Problem]:
         text = "the challenge's gold truth: cells that are missing in it count as background"
         remedy = "if so, --set labels.unlabelled=ignore, or train on the silver truth (…_ST)"
         yield _of(gold, "partial", "note", text, remedy)
+
+
+def _tables(survey: Survey) -> Iterator[Problem]:
+    """Tables of images and labels that lie beside what was read, and say something else."""
+    folder = Path(survey.data)
+    known = {(Path(i.image).resolve(), Path(i.labels).resolve()) for i in survey.images}
+    for path in sorted(folder.glob("*.csv")) if folder.is_dir() else ():
+        try:
+            pairs = pairs_of_table(path)
+        except SeptumError:
+            continue  # measurements, perhaps
+        other = [p for p in pairs if (p.image.resolve(), p.labels.resolve()) not in known]
+        if other:
+            text = (
+                f"{path}: was not read, and has pairs of image and labels that the folders have "
+                f"not, as {other[0].image.name} with {other[0].labels.name}"
+            )
+            remedy = f"to train on the pairs of the table: give {path} as DATA"
+            yield Problem("table", "warning", (str(path),), text, remedy)
 
 
 def _odd_ones(images: Sequence[ImageFacts], key: object) -> tuple[list[ImageFacts], object]:
