@@ -250,11 +250,16 @@ def report(
     ] = None,
 ) -> None:
     """Write RUN/report.html: data, curves, predictions, scores, recipe, machine."""
+    from septum.report.folds import write_folds_report
     from septum.report.page import write_report
     from septum.training.run_folder import RunFolder
 
-    for folder in RunFolder(run).folds() or [RunFolder(run)]:
+    whole = RunFolder(run)
+    folds = whole.folds()
+    for folder in folds or [whole]:
         print(f"report: {write_report(folder, data)}")
+    if folds and whole.best.exists():
+        print(f"report: {write_folds_report(whole)}")
 
 
 @app.command()

@@ -45,12 +45,13 @@ def train(
     from septum.report.page import write_report
 
     if folds is not None:
+        from septum.report.folds import write_folds_report
         from septum.training.folds import train_folds
 
         def done(run: RunFolder) -> None:
             print(f"report: {write_report(run, data)}")
 
-        train_folds(
+        whole = train_folds(
             data,
             out,
             folds,
@@ -61,6 +62,8 @@ def train(
             say=print,
             done=done,
         )
+        if whole.writes:
+            print(f"report: {write_folds_report(whole)}")
         return
     from septum.training.loop import train
 

@@ -51,6 +51,19 @@ def draw_errors(validations: Records, best: dict[str, Any] | None) -> bytes:
     return _finish(figure, axes, 10, best)
 
 
+def draw_folds(folds: Sequence[Records], key: str) -> bytes:
+    """One measure of the validations of several runs over their steps; SVG."""
+    figure, axes = _axes("step", key.replace("_", " "))
+    for number, records in enumerate(folds):
+        points = [(r["step"], r[key]) for r in records if np.isfinite(r.get(key, np.nan))]
+        colour = f"C{number % 10}"
+        x, y = np.array(points, float).reshape(-1, 2).T
+        _line(axes, (x, y), colour, f"fold {number}")
+        kept = [r for r in records if r["best"]][-1:]
+        axes.plot([r["step"] for r in kept], [r[key] for r in kept], "o", color=colour)
+    return _finish(figure, axes, 20, None)
+
+
 def draw_rates(steps: Records) -> bytes:
     """The learning rate over steps; SVG."""
     figure, axes = _axes("step", "learning rate", (5.4, 2.1))
