@@ -124,6 +124,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "tutorial-nuclei": lambda: tutorials.nuclei(load),
     "tutorial-nuclei-few": lambda: tutorials.nuclei_few(load),
     "tutorial-nuclei-curve": lambda: tutorials.nuclei_curve(load),
+    "partly-drawn": lambda: tutorials.partly_drawn(load),
     "tutorial-membranes": lambda: tutorials.membranes(load),
     "tutorial-blood-cells": lambda: tutorials.blood_cells(load),
     "measures-agreement": lambda: measures.agreement(load),

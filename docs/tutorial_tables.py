@@ -23,6 +23,12 @@ NUCLEI = {
     "tutorial-nuclei": "all, steps as chosen",
     "nuclei-curve-90-minutes": "all, `--hours 1.5`",
 }
+PARTLY = {
+    "tutorial-nuclei-30-images-draw-0": "all",
+    "partly-drawn-0.3-ignore": "0.3, `labels.unlabelled=ignore`",
+    "partly-drawn-0.3-background": "0.3, as if they were all",
+}
+"""Results of decision 29."""
 SLICES = {"-2-slices": 2, "-5-slices": 5, "": 28}
 IMAGES, DRAWS = (5, 10, 30), 3
 """So many nuclei images train, drawn so often."""
@@ -177,6 +183,28 @@ def reduction(load: Load) -> str:
         lines.append(
             f"| {what} | {n['steps']} | {n['minutes']:.1f}, {result['threads']} | {best:.4f} "
             f"| {score} |"
+        )
+        notes.append(_note(result))
+    return "\n".join([*lines, "", *notes])
+
+
+def partly_drawn(load: Load) -> str:
+    """Nuclei of which some are drawn (decision 29)."""
+    lines = [
+        "| drawn | steps | AP 0.5 | AP 0.5 … 0.9 | missed | invented | merged | split |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    notes = []
+    for name, what in PARTLY.items():
+        result = load(name)
+        if result is None:
+            lines.append(f"| {what} | not yet run | | | | | | |")
+            continue
+        n = result["numbers"]
+        counts = " | ".join(str(n[key]) for key in ("missed", "invented", "merged", "split"))
+        lines.append(
+            f"| {what} | {n['steps']} | {n['scores']['ap_50']:.4f} | {n['ap_50_to_90']:.4f} "
+            f"| {counts} |"
         )
         notes.append(_note(result))
     return "\n".join([*lines, "", *notes])

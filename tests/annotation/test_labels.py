@@ -17,6 +17,7 @@ from hypothesis.extra import numpy as hnp
 from septum.annotation.interpretation import describe_meaning
 from septum.annotation.labels import (
     IGNORE,
+    UNDRAWN,
     LabelMeaning,
     find_meaning,
     to_target,
@@ -288,15 +289,18 @@ def test_no_two_objects_of_a_target_touch_and_labels_stay_untouched(labels: np.n
 
 def test_unlabelled_pixels_are_ignored_but_borders_are_background() -> None:
     labels = np.array([[0, 1, 1, 2, 2, 0]], np.uint16)
-    found = meaning_of(labels, kind="instances", unlabelled="ignore")
-    assert "0 = not annotated: background beside objects, else ignored" in found.describe()
-    classes, instances = to_target(labels, found)
-    np.testing.assert_array_equal(classes, [[IGNORE, 1, 0, 0, 1, IGNORE]])
-    np.testing.assert_array_equal(instances, [[0, 1, 0, 0, 2, 0]])
+    found = meaning_of(np.pad(labels, ((0, 0), (3, 3))), kind="instances", unlabelled="ignore")
+    assert "0 = not annotated: background beside objects, else not scored" in found.describe()
+    classes, instances = to_target(np.pad(labels, ((0, 0), (3, 3))), found)
+    beyond = [IGNORE] * 2
+    np.testing.assert_array_equal(classes, [[*beyond, 0, 0, 1, 0, 0, 1, 0, 0, *beyond]])
+    np.testing.assert_array_equal(instances, [[0, 0, 0, 0, 1, 0, 0, 2, 0, 0, 0, 0]])
+    drawn, _ = to_target(np.pad(labels, ((0, 0), (3, 3))), found, undrawn=UNDRAWN)
+    np.testing.assert_array_equal(drawn == UNDRAWN, classes == IGNORE)
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
-def test_beside_a_drawn_object_is_background_as_far_as_its_radius(dimensions: int) -> None:
+def test_beside_a_drawn_object_is_background_as_far_as_half_its_radius(dimensions: int) -> None:
     extent = 40 if dimensions == 3 else 90
     grid = np.stack(np.meshgrid(*[np.arange(extent)] * dimensions, indexing="ij"))
     labels = np.zeros((extent,) * dimensions, np.uint16)
@@ -309,9 +313,9 @@ def test_beside_a_drawn_object_is_background_as_far_as_its_radius(dimensions: in
     np.testing.assert_array_equal(classes == 1, labels > 0)
     for centre, radius in centres:
         distance = np.sqrt(((grid.T - centre).T ** 2).sum(0))
-        ring = (distance > radius) & (distance < 2 * radius - 1)
+        ring = (distance > radius) & (distance < 1.5 * radius - 1)
         assert (classes[ring] == 0).all()
-        near = (distance > 2 * radius + 1) & (distance < 2 * radius + 2)
+        near = (distance > 1.5 * radius + 1) & (distance < 1.5 * radius + 2)
         assert (classes[near & (grid[0] <= centre[0])] == IGNORE).mean() > 0.9
     assert (classes == IGNORE).mean() > 0.5
     empty, _ = to_target(np.zeros_like(labels), given)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from septum.annotation.labels import IGNORE
+from septum.annotation.labels import IGNORE, UNDRAWN
 from septum.loss.losses import segmentation_loss, soft_dice_loss, weighted_cross_entropy
 from septum.recipe import Loss
 from septum.training.samples import class_weights
@@ -79,6 +79,18 @@ def test_a_sample_without_a_valid_pixel_has_loss_0_and_no_gradient(kind, classes
     loss.backward()
     assert loss.item() == pytest.approx(0, abs=1e-7)
     assert (logits.grad == 0).all()
+
+
+@pytest.mark.parametrize("classes", [1, 2])
+def test_undrawn_pixels_are_background_of_their_weight_and_nothing_to_the_dice_loss(classes):
+    logits, labels, weights = case(classes)
+    undrawn, empty, unknown = labels.clone(), labels.clone(), labels.clone()
+    undrawn[:, :3], empty[:, :3], unknown[:, :3] = UNDRAWN, 0, IGNORE
+    torch.testing.assert_close(
+        weighted_cross_entropy(logits, undrawn, weights),
+        weighted_cross_entropy(logits, empty, weights),
+    )
+    torch.testing.assert_close(soft_dice_loss(logits, undrawn), soft_dice_loss(logits, unknown))
 
 
 @pytest.mark.parametrize("kind", KINDS)

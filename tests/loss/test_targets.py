@@ -126,7 +126,7 @@ def test_the_loss_of_overlapping_classes_is_torchs_summed_over_them():
 
 
 def test_a_distance_map_is_learnt_best_by_what_it_is():
-    told = torch.tensor([[[0, 32, 127, 254, IGNORE]]], dtype=torch.uint8)
+    told = torch.tensor([[[0, 32, 127, LEVELS, IGNORE]]], dtype=torch.uint8)
     share = (told.float() / LEVELS).clamp(1e-4, 1 - 1e-4)
     at_best = torch.stack([torch.where(told > 0, 9.0, -9.0), share.logit()], 1).requires_grad_(True)
     weighted_cross_entropy(at_best, told, None, "distance").backward()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from septum.annotation.labels import IGNORE, LabelMeaning
+from septum.annotation.labels import IGNORE, UNDRAWN, LabelMeaning
 from septum.annotation.pairs import Annotated
 from septum.augment.deform import deform
 from septum.geometry import Footprint, unet_footprint
@@ -19,7 +19,7 @@ from septum.loss.border_weight import border_weight
 from septum.recipe import Augment, Loss, Training
 from septum.training import samples
 from septum.training.images import TrainingImage, prepare_image
-from septum.training.samples import Sample, Sampler, class_weights
+from septum.training.samples import UNDRAWN_WEIGHT, Sample, Sampler, class_weights
 
 SAME, VALID = unet_footprint(1, "same"), unet_footprint(2, "valid")
 BEND = Augment(elastic_sigma=4, brightness=0.2, contrast=0.2, gamma=0.2, noise=0.1)
@@ -215,3 +215,29 @@ def test_thick_slices_weigh_by_distances_in_the_specimen() -> None:
     assert relative_spacing((0.5, 0.1, 0.1001)) is not None
     assert relative_spacing((0.1, 0.1001)) is None
     assert relative_spacing(None) is None
+
+
+def test_where_nobody_has_drawn_is_background_of_little_weight() -> None:
+    labels_S = np.zeros((40, 40), np.uint16)
+    labels_S[8:16, 8:16], labels_S[:, 38:] = 3, 9
+    image_CS = np.random.default_rng(0).normal(size=(1, 40, 40)).astype(np.float32)
+    image = Annotated("a", image_CS, labels_S, None, Path("a.tif"), Path("b.tif"))
+    meaning = LabelMeaning("instances", (0, 1), ignore=(9,), unlabelled_ignored=True)
+    prepared = prepare_image(image, meaning, IntensityRange((0.0,), (1.0,)))
+    values = {(12, 12): 1, (17, 12): 0, (30, 12): UNDRAWN, (12, 39): IGNORE}
+    assert {place: prepared.classes_S[place] for place in values} == values
+    loss = Loss(class_weight="balanced", border_weight=5, border_sigma=2)
+    drawn = sampler([prepared], loss=loss)
+    known = prepared.classes_S < UNDRAWN
+    np.testing.assert_array_equal(
+        drawn.weights_K, class_weights([prepared.classes_S[known]], 2, loss)
+    )
+    weights_S = drawn.weigh(prepared.classes_S, prepared.instances_S)
+    assert weights_S[30, 12] == pytest.approx(UNDRAWN_WEIGHT * drawn.weights_K[0], rel=1e-3)
+    assert weights_S[17, 12] > drawn.weights_K[0] / 2
+    assert weights_S[12, 39] == 0
+    for step in range(20):
+        sample = drawn.sample(step, 0)
+        little = sample.classes_S == UNDRAWN
+        assert (sample.weights_S[little] < drawn.weights_K[0] / 2).all()
+        assert set(np.unique(sample.classes_S)) <= {0, 1, UNDRAWN, IGNORE}

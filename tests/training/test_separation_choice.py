@@ -150,6 +150,20 @@ def test_what_was_not_drawn_is_no_mistake(known: Predictor) -> None:
     assert quality([(maps, make_truth(few, NUMBERED))], best) < 0.6
 
 
+def test_of_partly_drawn_truth_what_is_found_beside_an_object_counts(known: Predictor) -> None:
+    ids = pairs_of_cells()
+    few = np.where(ids % 2 == 1, ids, 0)  # the left one of each pair, of a radius of 7 pixels
+    whole = quality([(as_maps(ids), make_truth(few, PARTLY))], Separation(0.5))
+    for column, counts in ((3, True), (95, False)):
+        maps = as_maps(ids)
+        maps[1, 9:12, column : column + 2] = 0.9  # 2 pixels beside a drawn cell; far from all
+        found = quality([(maps, make_truth(few, PARTLY))], Separation(0.5))
+        assert (found < whole) == counts
+    maps = as_maps(ids)
+    maps[1, few > 0] = 0.1  # none of those drawn is found, all others are
+    assert quality([(maps, make_truth(few, PARTLY))], Separation(0.5)) == 0
+
+
 def test_specks_are_left_out_where_no_measure_counts_them(known: Predictor) -> None:
     ids = pairs_of_cells()
     few = np.where(ids % 2 == 1, ids, 0)

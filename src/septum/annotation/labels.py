@@ -8,7 +8,14 @@ from typing import Literal
 
 from septum.annotation.census import Census, Labelled, take_census
 from septum.annotation.colours import parse_colour, value_text
-from septum.annotation.meaning import DRAWN_IGNORED, IGNORE, Declared, Kind, LabelMeaning
+from septum.annotation.meaning import (
+    DRAWN_IGNORED,
+    IGNORE,
+    UNDRAWN,
+    Declared,
+    Kind,
+    LabelMeaning,
+)
 from septum.annotation.refusals import (
     listed,
     refuse_empty,
@@ -22,7 +29,7 @@ from septum.annotation.targets import to_target
 from septum.errors import AnnotationError
 from septum.recipe import Labels
 
-__all__ = ["IGNORE", "LabelMeaning", "find_meaning", "to_target"]
+__all__ = ["IGNORE", "UNDRAWN", "LabelMeaning", "find_meaning", "to_target"]
 
 MOST_CLASSES = 254
 FEW_CLASSES = 3

@@ -15,6 +15,8 @@ DRAWN_IGNORED = -1
 """The label value of drawn areas of which nothing is known."""
 IGNORE = 255
 """In a class map: this pixel carries no gradient and no score."""
+UNDRAWN = 254
+"""In that of a training image: nobody has drawn here, so that it is background as a rule."""
 
 MOST_OVERLAPPING = 7
 """Classes that overlap: bit k − 1 of a byte is class k, and all eight bits are IGNORE."""
@@ -101,7 +103,7 @@ class LabelMeaning:
             masks = [f"{name} → {n} ({parts[n]})" for n, name in enumerate(self.titles) if n]
             text = f"overlapping classes: {', '.join(masks)}, none of them {parts[0]}"
         else:
-            partly = "not annotated: background beside objects, else ignored"
+            partly = "not annotated: background beside objects, else not scored"
             zero = partly if self.unlabelled_ignored else "background"
             text = (
                 f"instances: {self.images} images, {self.objects} objects ({parts[1]} of pixels), "

@@ -8,9 +8,12 @@ from septum.annotation.colours import value_text
 from septum.annotation.meaning import IGNORE, LabelMeaning
 from septum.errors import AnnotationError
 
+BESIDE, LEAST_BESIDE = 0.5, 2.0
+"""How far beside a drawn object is background: in its radius, and pixels at least (decision 29)."""
+
 
 def to_target(
-    labels_S: np.ndarray, meaning: LabelMeaning, name: str = "labels"
+    labels_S: np.ndarray, meaning: LabelMeaning, name: str = "labels", undrawn: int = IGNORE
 ) -> tuple[np.ndarray, np.ndarray]:
     """Class map (uint8: 0, 1, …, IGNORE) and instance map (int32: 0 is none), in 2D or 3D.
 
@@ -19,8 +22,9 @@ def to_target(
     learn (Ronneberger et al. 2015, section 3, by morphological operations); not so if the meaning
     is without ``seams``. For binary labels and classes they are the pieces, by face neighbours, of
     each class but 0. Of overlapping classes the class map holds bits, bit k − 1 for class k, and
-    the instances are the pieces of what is in any. Raises AnnotationError with the value and its
-    number for a value that ``meaning`` does not know.
+    the instances are the pieces of what is in any. ``undrawn``: what the class map holds where
+    nobody has drawn, of numbered objects of which not all are. Raises AnnotationError with the
+    value and its number for a value that ``meaning`` does not know.
     """
     ignored = meaning.ignored(labels_S)
     if meaning.kind == "overlapping":
@@ -34,7 +38,7 @@ def to_target(
             instances_S[_touching(instances_S)] = 0
         classes_S = (instances_S != 0).astype(np.uint8)
         if meaning.unlabelled_ignored:
-            classes_S[(labels_S == 0) & ~_surroundings(instances_S)] = IGNORE
+            classes_S[(labels_S == 0) & ~surroundings(instances_S)] = undrawn
     else:
         if meaning.kind == "binary":
             classes_S = _is_object(labels_S, meaning).astype(np.uint8)
@@ -59,11 +63,12 @@ def _touching(instances_S: np.ndarray) -> np.ndarray:
     return touching
 
 
-def _surroundings(instances_S: np.ndarray) -> np.ndarray:
-    """Pixels no farther from the nearest object than the radius of a circle (ball) of its area.
+def surroundings(instances_S: np.ndarray) -> np.ndarray:
+    """Pixels of objects, and within ``BESIDE`` of the radius of the nearest one, that of a circle
+    (ball) of its area.
 
     Who draws an object sees where it ends: what is beside it is no part of it, and mostly of none.
-    Without this background a network that is shown objects only sees them everywhere.
+    Farther away an undrawn neighbour may be, which this would teach to be background.
     """
     from scipy.ndimage import distance_transform_edt
 
@@ -76,7 +81,8 @@ def _surroundings(instances_S: np.ndarray) -> np.ndarray:
         radii = np.cbrt(areas * (3 / (4 * np.pi)))
     distance_S, nearest_AS = distance_transform_edt(instances_S == 0, return_indices=True)
     numbers_S = numbers_S.reshape(instances_S.shape)
-    return np.asarray(distance_S <= radii[numbers_S[tuple(nearest_AS)]])
+    reaches = np.maximum(BESIDE * radii, LEAST_BESIDE)
+    return np.asarray(distance_S <= reaches[numbers_S[tuple(nearest_AS)]])
 
 
 def _is_object(labels_S: np.ndarray, meaning: LabelMeaning) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from septum.annotation.interpretation import name_values
 from septum.annotation.labels import IGNORE, LabelMeaning, to_target
 from septum.annotation.pairs import Annotated, Pair, find_pairs
+from septum.annotation.targets import surroundings
 from septum.errors import InputError
 from septum.evaluation.contingency import Ids
 from septum.evaluation.pixels import Bools
@@ -52,6 +54,13 @@ class Truth:
     def valid(self) -> Bools:
         """Pixels that count, where pixels are compared."""
         return np.asarray(self.classes_S != IGNORE)
+
+    @functools.cached_property
+    def looked_at(self) -> Bools:
+        """Pixels of which it is known what is there: of partly drawn truth objects, and what is
+        beside them, as `to_target` has it.
+        """
+        return self.known_S & surroundings(self.instances_S) if self.partial else self.known_S
 
     @property
     def foreground(self) -> Bools:

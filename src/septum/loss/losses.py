@@ -12,7 +12,7 @@ from jaxtyping import Float32, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
-from septum.annotation.labels import IGNORE
+from septum.annotation.labels import IGNORE, UNDRAWN
 from septum.loss.targets import LEVELS
 from septum.network.heads import HeadKind
 from septum.recipe import Loss
@@ -32,7 +32,8 @@ def segmentation_loss(
 
     ``weights_NS`` multiplies the cross entropy of each pixel (None: 1 everywhere). Pixels of
     class ``IGNORE`` have weight 0: they enter neither the sum nor the mean, and carry no
-    gradient. A sample without any valid pixel has loss 0.
+    gradient. A sample without any valid pixel has loss 0. Pixels ``UNDRAWN`` are background, of
+    the weight that they are given; to the Dice loss, which has no weights, they are IGNORE.
     """
     loss = logits_NKS.new_zeros(())
     if section.kind in ("cross_entropy", "cross_entropy_dice"):
@@ -54,7 +55,7 @@ def weighted_cross_entropy(
     loss larger there and leaves it as it was elsewhere.
     """
     valid_NS = classes_NS != IGNORE
-    target_NS = classes_NS.masked_fill(~valid_NS, 0)
+    target_NS = classes_NS.masked_fill(classes_NS >= UNDRAWN, 0)
     if _is_binary(logits_NKS, head):
         truth_NKS = _channel_targets(target_NS, logits_NKS.shape[1], head)
         entropy_NS = F.binary_cross_entropy_with_logits(
@@ -79,7 +80,7 @@ def soft_dice_loss(
     The 1 keeps a class that neither is there nor is predicted at loss 0. Range 0 … 1. A map of
     distances is no class and is left out.
     """
-    valid_NS = classes_NS != IGNORE
+    valid_NS = classes_NS < UNDRAWN
     target_NS = classes_NS.masked_fill(~valid_NS, 0)
     if _is_binary(logits_NKS, head):
         classes = 1 if head == "distance" else logits_NKS.shape[1]

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float32, Int32, Int64, UInt8
 from torch import Tensor
 
-from septum.annotation.labels import IGNORE
+from septum.annotation.labels import UNDRAWN
 from septum.network.heads import HeadKind
 
 BORDER = 2
@@ -20,7 +20,7 @@ BORDER = 2
 REACH = 8
 """Pixels from the edge of an object at which the distance map reaches 1: what lies deeper does not
 help to tell it from its neighbour, and what is local can be learnt and predicted tile by tile."""
-LEVELS = 254
+LEVELS = UNDRAWN - 1
 """The target of the distance map, 1, as a byte."""
 
 _REACHES: dict[HeadKind, int] = {"softmax": 0, "sigmoid": 0, "border": BORDER, "distance": REACH}
@@ -37,7 +37,7 @@ def encode_targets(
     head: HeadKind,
     spacing: Sequence[float] | None = None,
 ) -> UInt8[Tensor, "b *s"]:
-    """Class maps, as a head is to learn them; pixels that are IGNORE stay so.
+    """Class maps, as a head is to learn them; pixels that are IGNORE or UNDRAWN stay so.
 
     - ``softmax``, ``sigmoid``: as they are.
     - ``border``: 0 background, 2 the border of objects, up to ``BORDER`` pixels from what is not
@@ -56,7 +56,7 @@ def encode_targets(
     else:
         told_BS = (depth_BS * (LEVELS / REACH)).round_().to(torch.uint8)
     told_BS = torch.where(instances_BS == 0, classes_BS.new_zeros(()), told_BS)
-    return torch.where(classes_BS == IGNORE, classes_BS, told_BS)
+    return torch.where(classes_BS >= UNDRAWN, classes_BS, told_BS)
 
 
 def encode_image(

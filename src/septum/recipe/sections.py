@@ -36,7 +36,8 @@ class Labels(Section):
     score."""
     unlabelled: Literal["background", "ignore"] = "background"
     """`ignore` where not everything was annotated: value 0, or where nothing was drawn, is
-    unknown; of numbered objects but for what is beside them, as wide as their radius."""
+    unknown. Of numbered objects what is beside them, as wide as half their radius, is background,
+    and all beyond counts little as background in training, and in no score (decision 29)."""
     strays: Literal["refuse", "ignore", "keep"] = "refuse"
     """Values of so few pixels that they are no class, and those of smoothed edges, between two
     classes: an error, or ignored, or classes."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from septum.annotation.labels import IGNORE, LabelMeaning
+from septum.annotation.labels import UNDRAWN, LabelMeaning
 from septum.recipe import Augment
 from septum.report.charts import draw_errors, draw_losses, draw_rates
 from septum.report.contents import Contents
@@ -223,7 +223,7 @@ def label_legend(meaning: LabelMeaning) -> str:
     else:
         entries = [([class_colour(k) for k in (1, 2, 3)], "objects, each in a colour of its own")]
     if meaning.ignore or meaning.known_values or meaning.unlabelled_ignored:
-        entries.append(([UNANNOTATED], "striped: not annotated, ignored"))
+        entries.append(([UNANNOTATED], "striped: not annotated"))
     return legend(entries)
 
 
@@ -253,15 +253,15 @@ def _labelled(
 ) -> Rgb:
     """Classes in their colours, or, of two classes, each object in one of its own."""
     classes_YX = central_plane(classes_S)
-    ignored_YX = view.labels(classes_YX == IGNORE)
+    ignored_YX = view.labels(classes_YX >= UNDRAWN)
     if meaning.class_count > 2:
-        shown = np.where(classes_YX == IGNORE, 0, classes_YX)
+        shown = np.where(classes_YX >= UNDRAWN, 0, classes_YX)
     elif instances_S is not None:
         shown = central_plane(instances_S)
     else:
         from scipy.ndimage import label
 
-        shown = np.asarray(label((classes_YX != 0) & (classes_YX != IGNORE))[0])
+        shown = np.asarray(label((classes_YX != 0) & (classes_YX < UNDRAWN))[0])
     return draw_labels(picture, view.labels(shown), ignored_YX if ignored_YX.any() else None)
 
 

@@ -35,8 +35,8 @@ def score_numbers(scores: dict[str, Any]) -> list[tuple[str, str, str]]:
             (
                 percent(1 - scores["object_error"]),
                 "objects found and outlined well",
-                "Mean average precision at IoU 0.5 to 0.9 (SEG, where not all were drawn), at the "
-                "threshold that is best for these images.",
+                "Mean average precision at IoU 0.5 to 0.9 (where not all were drawn, of those and "
+                "what is beside them), at the threshold that is best for these images.",
             )
         )
     if "pixel_error" in scores:

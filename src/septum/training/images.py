@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 
-from septum.annotation.labels import IGNORE, LabelMeaning, to_target
+from septum.annotation.labels import IGNORE, UNDRAWN, LabelMeaning, to_target
 from septum.annotation.pairs import Annotated
 from septum.augment.deform import Deformation, moved, source_window
 from septum.images.intensity_range import IntensityRange
@@ -123,7 +123,7 @@ def prepare_image(
     item: Annotated, meaning: LabelMeaning, intensity: IntensityRange
 ) -> TrainingImage:
     """Normalise an image, or a part in the range of the whole, and give its labels a meaning."""
-    classes_S, instances_S = to_target(item.labels_S, meaning, item.name)
+    classes_S, instances_S = to_target(item.labels_S, meaning, item.name, UNDRAWN)
     image_CS = intensity.of(item.image_CS).apply(item.image_CS)
     return TrainingImage(item.name, image_CS, classes_S, instances_S, item.spacing)
 

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float32, Int32, UInt8
 from torch import Tensor
 
-from septum.annotation.labels import IGNORE, to_target
+from septum.annotation.labels import IGNORE, UNDRAWN, to_target
 from septum.augment.deform import Deformation, deform, sample_deformation
 from septum.augment.intensity import GreyValues, sample_grey_values, vary_grey_values
 from septum.devices import channels_last
@@ -33,6 +33,9 @@ from septum.training.images import (
     TrainingImage,
     training_images,
 )
+
+UNDRAWN_WEIGHT = 0.03
+"""Of that of background, where nobody has drawn (decision 29)."""
 
 # Purposes that random numbers are drawn for, so that no two share a stream.
 _ORDER, _TILE = 0, 1
@@ -167,10 +170,10 @@ class Sampler:
         return weights_S
 
     def class_weight_table(self) -> Float32[np.ndarray, "256"]:
-        """w_c by the value of a class map; 0 for ignored pixels."""
+        """w_c by the value of a class map; 0 for ignored pixels, little for undrawn ones."""
         table = np.zeros(256, np.float32)
         table[: len(self.weights_K)] = self.weights_K
-        table[IGNORE] = 0
+        table[IGNORE], table[UNDRAWN] = 0, UNDRAWN_WEIGHT * table[0]
         return table
 
     def batch(self, step: int, indices: Sequence[int], device: torch.device) -> Batch:

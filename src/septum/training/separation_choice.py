@@ -90,9 +90,9 @@ def tune_separation(asked: Asked, meaning: LabelMeaning, more: Asked = ()) -> Se
     What of these ``asked`` leaves over is taken from ``more``.
 
     The best have the largest mean of the average precisions at IoU 0.5, 0.55 … 0.9, over all
-    objects; where not every object was drawn, the largest SEG. Threshold and seeds are chosen
-    first, among all pairs of THRESHOLDS and SEEDS (or CORES), then the smallest object, then the
-    largest hole that is filled.
+    objects; where not every object was drawn, over those and what is found beside them. Threshold
+    and seeds are chosen first, among all pairs of THRESHOLDS and SEEDS (or CORES), then the
+    smallest object, then the largest hole that is filled.
     """
     pairs = []
     chosen = _spread(asked, MOST_PIXELS) or asked[:1]
@@ -111,7 +111,8 @@ def tune_separation(asked: Asked, meaning: LabelMeaning, more: Asked = ()) -> Se
     best = max(choices, key=lambda choice: quality(pairs, choice))
     areas = areas_of([truth for _, truth in pairs])
     small, middling = np.percentile(areas, (SMALL, 50)) if len(areas) else (0.0, 0.0)
-    # SEG does not count what is invented: of equally good ones the largest leaves out most of it.
+    # What is invented far from what was drawn is not seen: of equally good ones the largest leaves
+    # out most of it.
     partial = any(truth.partial for _, truth in pairs)
     shares = sorted(MINIMUMS, reverse=partial)
     smallest = [replace(best, minimum=int(share * small)) for share in shares]
