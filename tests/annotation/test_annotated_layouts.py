@@ -211,6 +211,7 @@ def test_coco_in_a_folder(place: str, folder: str, tmp_path: Path) -> None:
     ("names", "words"),
     [
         (["images/a.png", "lables/a.png"], r"has images/ but no labels/ .*labels/ by lables/\?"),
+        (["a.png", "pairs.csv"], r"if pairs\.csv names the pairs, give its path as DATA"),
         (["labels/a.png", "imgaes/a.png"], r"no images/ folder; did you mean images/ by imgaes/\?"),
         (["imags/a.png", "mask_s/a.png"], r"did you mean images/ by imags/\?"),
         (["images/a.png", "labels/a_seg.npy"], r"a_seg\.npy: .*a pickle.*NAME_cp_masks"),

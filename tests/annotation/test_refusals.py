@@ -93,3 +93,9 @@ def test_jpeg_is_what_is_said_to_be_wrong_with_a_mask_saved_as_jpeg() -> None:
     big[:40, :40] = labels
     with pytest.raises(AnnotationError, match="JPEG changes the values of a mask"):
         meaning_of(big, suffix="jpg")
+    red = np.stack([big, big // 40, big // 60]).astype(np.int64)
+    colours = red[0] << 16 | red[1] << 8 | red[2]
+    for settings in ({}, {"kind": "binary"}, {"kind": "instances"}):
+        with pytest.raises(AnnotationError, match=r"m0\.jpg: up to \d+ values: JPEG changes"):
+            meaning_of(colours, suffix="jpg", **settings)
+    assert meaning_of(mask(255), suffix="jpg").kind == "binary"

@@ -273,6 +273,10 @@ def test_images_that_are_not_there(predict_refused: Refused, tmp_path: Path) -> 
     predict_refused((tmp_path, "no image files in this folder"), tmp_path)
 
 
+def test_a_folder_whose_images_are_in_a_folder_of_it(predict_refused: Refused, cells: Path) -> None:
+    predict_refused((cells, f"did you mean {cells / 'images'}?"), cells)
+
+
 def test_a_model_that_is_not_there(predict_refused: Refused, cells: Path, tmp_path: Path) -> None:
     images = cells / "images"
     predict_refused((tmp_path / "no", "no such model file"), images, model=tmp_path / "no")

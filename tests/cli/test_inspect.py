@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from septum.images.files import Image, read_image, write_image
 from septum.recipe import build_recipe, load_recipe
@@ -91,6 +95,41 @@ def test_the_page_is_written(cells: Path, septum: Septum, tmp_path: Path) -> Non
     page = tmp_path / "page.html"
     assert septum("inspect", cells, "--html", page).status == 0
     assert "cells: 4 annotated images" in page.read_text("utf-8")
+
+
+def test_the_page_has_the_command_that_trains_as_was_looked_at(
+    data: Path, septum: Septum, tmp_path: Path
+) -> None:
+    page = tmp_path / "page.html"
+    changes = ["--set", "labels.unlabelled=ignore", "--set", 'labels.names=["a", "b c"]']
+    changes += ["--set", "labels.kind=instances"]
+    septum("inspect", data, *changes, "--html", page)
+    (command,) = re.findall(
+        r"septum train [^<]*--out RUN[^<]*", html.unescape(page.read_text("utf-8"))
+    )
+    words = shlex.split(command)
+    assert words[:5] == ["septum", "train", str(data), "--out", "RUN"]
+    assert sorted(words[6::2]) == sorted(changes[1::2])
+    next((data / "labels").iterdir()).unlink()
+    assert septum("inspect", data, "--html", page).status == 2
+    assert "--out RUN" not in page.read_text("utf-8")
+
+
+def test_training_begins_only_where_inspect_says_that_it_could(
+    data: Path, septum: Septum, tmp_path: Path
+) -> None:
+    """A recipe that goes by what was seen might not see again what was wrong with it."""
+    for file in sorted((data / "labels").iterdir()):
+        mask_YX = 255.0 * (read_image(file, labels=True).array > 0)
+        smooth_YX = np.rint(gaussian_filter(mask_YX, 1.0)).astype(np.uint8)
+        write_image(file, Image(smooth_YX, "YX"))
+    seen = septum("inspect", data)
+    assert seen.status == 2
+    assert "smoothed edges" in seen.out
+    result = septum("train", data, "--out", tmp_path / "run")
+    assert result.status == 2
+    assert "smoothed edges" in result.err.splitlines()[-1]
+    assert not (tmp_path / "run").exists()
 
 
 def test_training_chooses_what_inspect_says(

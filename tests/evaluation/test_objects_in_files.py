@@ -203,6 +203,17 @@ def test_partly_annotated_truth_is_asked_for_by_the_recipes_section(tmp_path):
     assert "connected components (no NAME.instances given)" in summary["chosen"][-1]
 
 
+def test_truth_that_is_complete_though_training_was_not_has_every_measure(tmp_path):
+    truth = write(tmp_path / "a.tif", drawn.truth())
+    predicted = write(tmp_path / "a.instances.tif", drawn.segments())
+    section = Labels(kind="instances", unlabelled="ignore")
+    partly = evaluate_files(predicted, truth, section)
+    assert "if all were drawn: --complete" in partly["chosen"][-1]
+    whole = evaluate_files(predicted, truth, section, complete=True)
+    assert whole["mean"] == evaluate_files(predicted, truth, NUMBERED)["mean"]
+    assert "ap_50" in whole["mean"]
+
+
 def test_a_truth_without_any_object_is_refused(tmp_path):
     truth = write(tmp_path / "truth/a.tif", drawn.truth() * 0)
     predicted = write(tmp_path / "a.instances.tif", drawn.segments())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from septum.recipe import Recipe
 from septum.report.contents import gather
+from septum.report.page import write_report
 from septum.training import job as job_module
 from septum.training.doubts import LEVEL_STEPS, find_doubts
 from septum.training.loop import train
@@ -129,7 +131,14 @@ def test_training_ends_when_validation_has_not_improved_for_long(
     said = capsys.readouterr().err
     assert "3 validations in a row were no better than that of step 2: training ends here" in said
     assert run.last.exists()
-    assert gather(run, None).finished
+    contents = gather(run, None)
+    assert contents.finished
+    (advised,) = re.findall(r"--resume (--set [^<]*)", write_report(run).read_text("utf-8"))
+    assert advised == "--set training.patience=0"
+    train(squares, run.path, resume=True)
+    said = capsys.readouterr().err
+    assert "has ended at step 5" in said
+    assert "(for more: --resume --set training.patience=0)" in said
     train(squares, tmp_path / "last", tiny("training.steps=5", *changes[1:], "training.patience=3"))
     assert "training ends here" not in capsys.readouterr().err, "it has, by its steps"
 

@@ -18,6 +18,7 @@ from septum.prediction.overlap_tile import predict_maps, predict_probabilities, 
 from septum.recipe import Recipe, read_reasons
 from septum.training.folds import fold_of, join_folds, train_folds
 from septum.training.loop import train
+from septum.training.run_folder import RunFolder
 
 SHORT = ("validation.last=0", "training.steps=4", "training.threshold=rand")
 
@@ -130,7 +131,9 @@ def test_a_run_stopped_in_a_fold_goes_on_and_ends_as_one_that_was_not(
     assert said[0] == "fold 1 of 3: done before"
     interrupt_after(None)
     before = contents(first.path)
-    train_folds(squares, out, 3, resume=True)
+    reported: list[RunFolder] = []  # the first fold's as well, which has no report yet
+    train_folds(squares, out, 3, resume=True, done=reported.append)
+    assert reported == [fold_of(out, number) for number in range(3)]
     assert contents(first.path) == before
     joined, expected = load_model(out), load_model(three)
     assert joined.threshold == expected.threshold

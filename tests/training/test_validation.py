@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from septum.annotation.labels import IGNORE, LabelMeaning
+from septum.annotation.labels import IGNORE, UNDRAWN, LabelMeaning, to_target
 from septum.errors import TrainingError
 from septum.evaluation.truth import make_truth
 from septum.geometry import unet_footprint
@@ -113,6 +113,27 @@ def test_ignored_pixels_count_in_no_score(predictions: Predictor) -> None:
     for measure in ("pixel_error", "rand_error"):
         assert scores[measure] == expected[measure] == 0
     assert scores["iou"] == expected["iou"] == 1
+
+
+def test_of_partly_drawn_truth_the_loss_is_that_of_training(predictions: Predictor) -> None:
+    """Where nobody drew is background of little weight in training, and in no other score."""
+    target = two_cells(0.02)
+    labels_S = target.instances_S.astype(np.uint16)
+    meaning = LabelMeaning("instances", (0, 1), unlabelled_ignored=True)
+    classes_S, instances_S = to_target(labels_S, meaning)
+    truth = make_truth(labels_S, meaning)
+    image_CS = target.image_CS.copy()
+    image_CS[:, classes_S == IGNORE] = 0.9
+
+    def weigh(classes_S: np.ndarray, instances_S: np.ndarray, spacing: object) -> np.ndarray:
+        return np.where(classes_S == UNDRAWN, 0.25, classes_S != IGNORE).astype(np.float32)
+
+    partly = AnnotatedTarget("a", image_CS, classes_S, instances_S, truth=truth)
+    scores = validate(predictions, [partly], PLAIN, weigh)
+    right = np.where(classes_S == 1, image_CS[0], 1 - image_CS[0])
+    weights = np.where(classes_S == IGNORE, 0.25, 1.0)
+    assert scores["loss"] == pytest.approx(-(weights * np.log(right)).mean(), rel=1e-4)
+    assert scores["pixel_error"] == 0
 
 
 def test_a_network_gone_to_nan_is_a_training_error_and_the_image_named(

@@ -54,6 +54,12 @@ def parts_of_set(data: Path) -> str:
     return f"images and labels are in {shown}: name one of these, such as {first}; "
 
 
+def tables_in(data: Path) -> str:
+    """What to do with a folder that holds a table, which may name pairs; else ""."""
+    table = next((item for item in sorted(data.glob("*.csv"))), None)
+    return "" if table is None else f"if {table.name} names the pairs, give its path as DATA; "
+
+
 def equal_names(files: Sequence[Path]) -> str:
     """What to do with ``a.jpg`` beside ``a.png``; else ""."""
     first: dict[str, Path] = {}

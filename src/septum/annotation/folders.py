@@ -15,6 +15,7 @@ from septum.annotation.folder_names import (
     image_and_label_folders,
     misspelt,
     parts_of_set,
+    tables_in,
 )
 from septum.annotation.matching import (
     UnpairedError,
@@ -99,7 +100,7 @@ def pairs_of_one_folder(data: Path, layouts: str) -> list[Pair]:
         if classes and len(next(iter(classes.values()))) > 1:
             return in_order(class_pair(image, masks) for image, masks in classes.items())
         held = f"{len(files)} image files but no labels" if files else "no image files"
-        hint = parts_of_set(data) or equal_names(files)
+        hint = parts_of_set(data) or tables_in(data) or equal_names(files)
         hint = hint or misspelt(data, (*IMAGE_FOLDERS, *LABEL_FOLDERS))
         raise InputError(f"{data}: {held} in a layout known here; {hint}expected {layouts}")
     keys = set(map(label_key, labels))

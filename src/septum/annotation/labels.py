@@ -20,6 +20,7 @@ from septum.annotation.refusals import (
     listed,
     refuse_empty,
     refuse_grey_images,
+    refuse_jpeg,
     refuse_numbered_background,
     refuse_one_class,
     refuse_strays,
@@ -69,6 +70,8 @@ def find_meaning(
         kind = declared.kind
     refuse_empty(census, one_value=declared is not None and bool(declared.names))
     strays = set[int]()
+    if declared is None and section.strays == "refuse":
+        refuse_jpeg(census)
     if declared is None and section.strays != "keep":
         strays = census.strays() | census.in_between()
     if kind == "auto":

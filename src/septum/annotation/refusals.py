@@ -44,6 +44,21 @@ def refuse_one_class(census: Census, section: Labels) -> None:
         )
 
 
+def refuse_jpeg(census: Census) -> None:
+    """Refuse masks saved as JPEG, but for those of two values, which it may leave as they were."""
+    found = {
+        name: len(counts)
+        for name, counts in census.files
+        if Path(name).suffix.lower() in (".jpg", ".jpeg") and len(counts) > 2
+    }
+    if found:
+        raise AnnotationError(
+            f"{_and_others(sorted(found))}: up to {max(found.values())} values: JPEG changes "
+            "the values of a mask; save the masks as PNG or TIFF, from the program that they were "
+            "drawn in"
+        )
+
+
 def refuse_strays(census: Census, strays: set[int]) -> None:
     """Refuse values of too few pixels for a class, and those of smoothed edges."""
     found = census.where(strays)
@@ -51,12 +66,6 @@ def refuse_strays(census: Census, strays: set[int]) -> None:
     files = sorted({name for name, _, _ in found})
     kept = listed(map(value_text, sorted(set(census.totals) - strays)))
     if strays - census.strays():
-        if Path(name).suffix.lower() in (".jpg", ".jpeg"):
-            raise AnnotationError(
-                f"{_and_others(files)}: {len(strays)} values besides {kept}: JPEG changes the "
-                "values of a mask; save the masks as PNG or TIFF, from the program that they were "
-                "drawn in"
-            )
         pixels = sum(census.totals[value] for value in strays)
         share = 100 * pixels / sum(census.totals.values())
         raise AnnotationError(

@@ -198,7 +198,8 @@ def evaluate(
         bool,
         typer.Option(
             "--complete",
-            help="Every object was drawn, though this is a challenge's gold truth.",
+            help="Every object was drawn, though this is a challenge's gold truth, or the recipe "
+            "says labels.unlabelled=ignore.",
         ),
     ] = False,
     everything: Annotated[

@@ -86,7 +86,8 @@ def score_plane(plane: Plane, truth: Truth) -> tuple[Scores, tuple[str, ...], Id
         if truth.partial:
             chosen.append(
                 f"objects: seg, of {origin}; it alone, as not every object was drawn in the truth: "
-                "det, ap_50 and what compares pixels would count those that were found as wrong"
+                "det, ap_50 and what compares pixels would count those that were found as wrong "
+                "(if all were drawn: --complete)"
             )
         else:
             who = "truth" if truth.numbered else "prediction"

@@ -128,6 +128,8 @@ def compare(
             )
         elif is_challenge(truths) and labels.kind == "auto":
             labels = labels.model_copy(update={"kind": "instances"})
+        elif complete:
+            labels = labels.model_copy(update={"unlabelled": "background"})
         pairs = [match.truth for match in matches]
         parts = [part for each in opened for part in each]
         meaning = _find_meaning(pairs, parts, labels, truth)

@@ -136,7 +136,10 @@ def expand_inputs(paths: Iterable[Path | str]) -> list[Path]:
         elif path.is_dir():
             files = image_files(path)
             if not files:
-                raise InputError(f"{path}: no image files in this folder; known: {_known()}")
+                within = [item for item in sorted(path.iterdir()) if item.is_dir()]
+                within = [item for item in within if image_files(item)]
+                hint = f"did you mean {within[0]}? " if within else ""
+                raise InputError(f"{path}: no image files in this folder; {hint}known: {_known()}")
         elif path.exists():
             if path.suffix.lower() not in SUFFIXES:
                 raise ImageFileError(_unknown_type(path))

@@ -91,8 +91,8 @@ def _doubtful(folds: list[RunFolder], bests: list[dict[str, Any]]) -> list[str]:
     errors = sorted(best[measure] for best in bests)
     usual = errors[len(errors) // 2]
     return [
-        f"{fold.path.name} has a {NAMES[measure]} of {best[measure]:.4f}, where half of the folds "
-        f"have {usual:.4f} or less: look at its images in its own report. What is drawn there may "
+        f"{fold.path.name}: {NAMES[measure]} {best[measure]:.4f}, where half of the folds have "
+        f"{usual:.4f} or less: look at its images in its own report. What is drawn there may "
         "be wrong, or be of a kind that the other images do not show."
         for fold, best in zip(folds, bests, strict=True)
         if len(folds) > 2 and best[measure] > APART * usual
@@ -155,15 +155,19 @@ def _model(run: RunFolder, model: Model) -> str:
 def _commands(run: RunFolder, model: Model, count: int) -> str:
     folder = shlex.quote(str(run.path))
     data = shlex.quote(str(model.provenance.get("data", "DATA")))
-    steps = 2 * model.recipe.training.steps
-    longer = f"training.steps={steps}" if steps else "training.epochs=N"
+    section = model.recipe.training
+    longer = f"--set training.steps={2 * section.steps}"
+    if not section.steps:
+        longer = f"--set training.epochs={2 * section.epochs}"
+    if section.patience:  # else they end where they ended
+        longer += " --set training.patience=0"
     lines = [
         "# segment images of any size: a file, a folder, or a pattern",
         f"septum predict {folder} IMAGES --out predictions",
         "# score these predictions, if you have labels for them",
         f"septum evaluate predictions LABELS --recipe {folder}/fold-0/recipe.toml",
-        "# train all folds on, twice as long as so far",
-        f"septum train {data} --out {folder} --folds {count} --resume --set {longer}",
+        "# train all folds on, twice as long as planned",
+        f"septum train {data} --out {folder} --folds {count} --resume {longer}",
     ]
     if not run.path.is_absolute():
         lines.insert(0, f"cd {shlex.quote(str(Path.cwd()))}")

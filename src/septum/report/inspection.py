@@ -201,8 +201,11 @@ def _recipe(found: Inspection) -> str:
         ),
         f'<div class="names">{table(["key", "value", "why"], rows)}</div>' if rows else "",
         notice(chosen.advice),
-        code(f"septum train {shlex.quote(found.survey.data)} --out RUN"),
     ]
+    if not found.reason:
+        words = ["septum", "train", found.survey.data, "--out", "RUN"]
+        words += [word for change in chosen.changes for word in ("--set", change)]
+        parts.append(code(shlex.join(words)))
     return "".join(parts)
 
 

@@ -210,12 +210,7 @@ def _threshold(contents: Contents) -> str:
 def _commands(contents: Contents) -> str:
     run = shlex.quote(str(contents.run.path))
     data = shlex.quote(str(contents.data_path)) if contents.data_path is not None else "DATA"
-    training = contents.recipe.training
-    longer = (
-        f"training.steps={2 * training.steps}"
-        if training.steps
-        else f"training.epochs={2 * training.epochs}"
-    )
+    longer = _longer(contents)
     lines = []
     relative = [p for p in (contents.run.path, contents.data_path) if p and not p.is_absolute()]
     if relative:
@@ -231,10 +226,24 @@ def _commands(contents: Contents) -> str:
         lines += ["# go on where this run stopped", f"septum train {data} --out {run} --resume"]
     else:
         lines += [
-            "# train on, twice as long as so far",
-            f"septum train {data} --out {run} --resume --set {longer}",
+            "# train on, longer than so far",
+            f"septum train {data} --out {run} --resume {longer}",
         ]
     return paragraph("Words in capitals are yours to fill in.") + code("\n".join(lines))
+
+
+def _longer(contents: Contents) -> str:
+    """What to say for a run that has ended to go on: more steps, and no end before them."""
+    training = contents.recipe.training
+    ended_early = contents.planned is not None and contents.history[-1]["step"] < contents.planned
+    wanted = []
+    if not ended_early and training.steps:
+        wanted.append(f"--set training.steps={2 * training.steps}")
+    elif not ended_early:
+        wanted.append(f"--set training.epochs={2 * training.epochs}")
+    if training.patience:  # else it may end before the first of these steps
+        wanted.append("--set training.patience=0")
+    return " ".join(wanted)
 
 
 def _no_data() -> str:

@@ -81,6 +81,12 @@ class Configuration:
     given: tuple[str, ...] = ()
 
     @property
+    def changes(self) -> list[str]:
+        """What the user gave, ``section.key=value`` as `--set` takes it."""
+        tree = self.recipe.model_dump()
+        return [f"{key}={Choice(key, _plain(_get(tree, key)), '').shown}" for key in self.given]
+
+    @property
     def reasons(self) -> dict[str, str]:
         """By the key, and of the recipe's name."""
         return {

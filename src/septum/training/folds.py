@@ -71,6 +71,8 @@ def train_folds(
         again = _again(run, recipe) if begun else None
         if run.last.exists() and again == run.recipe():
             say(f"fold {number + 1} of {count}: done before")
+            if whole.writes and not run.report.exists():  # stopped just before it was written
+                done(run)
             continue
         say(f"fold {number + 1} of {count}: {run.path}")
         if number and not begun:

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from septum.devices import Ranks, joined_ranks
-from septum.errors import Interrupted, RankError, RecipeError, RunFolderError
+from septum.errors import AnnotationError, Interrupted, RankError, RecipeError, RunFolderError
 from septum.memory import raise_allocator_thresholds
 from septum.recipe import Recipe, load_recipe
 from septum.training.data import load_data, memory_for_images, planned_steps
@@ -171,9 +171,11 @@ def open_job(
         if recipe != run.recipe():
             change_recipe(run, recipe)
         if job.step >= job.steps or is_stale(job):
+            more = [f"--set training.steps={2 * job.steps}"] * (job.step >= job.steps)
+            more += ["--set training.patience=0"] * is_stale(job)
             job.choices = [
                 f"training has ended at step {job.step}: what follows it is done anew (for more: "
-                f"--resume --set training.steps={2 * job.steps})"
+                f"--resume {' '.join(more)})"
             ]
         return job
     if run.holds_a_run():
@@ -184,6 +186,9 @@ def open_job(
     else:
         found = ranks.gather(inspect_data(data, recipe or (), hours, None, device, ranks))[0]
         assert found is not None
+        for problem in found.survey.problems:
+            if problem.level == "error":  # which a recipe that goes by the survey may not see
+                raise AnnotationError(str(problem))
         wanted = found.configuration.recipe
     loaded = load_data(data, wanted, same_memory(ranks))
     job = Job(run, wanted, loaded, device, ranks)

@@ -9,7 +9,7 @@ from typing import overload
 import numpy as np
 import torch
 
-from septum.annotation.labels import IGNORE, LabelMeaning, to_target
+from septum.annotation.labels import IGNORE, UNDRAWN, LabelMeaning, to_target
 from septum.annotation.pairs import Annotated
 from septum.devices import Ranks
 from septum.errors import TrainingError
@@ -118,9 +118,12 @@ def _score(
             f"validation image {target.name}: the network's output is not finite, training has "
             "diverged; the models saved so far are kept; lower training.learning_rate"
         )
-    classes_S = target.classes_S
-    targets_S = encode_image(classes_S, target.instances_S, head, target.spacing)
-    weights_S = weigh(target.classes_S, target.instances_S, target.spacing)
+    classes_S = learnt_S = target.classes_S
+    if target.truth is not None and target.truth.partial:  # as training images are
+        learnt_S = np.where((classes_S == IGNORE) & target.truth.known_S, UNDRAWN, classes_S)
+        learnt_S = learnt_S.astype(np.uint8)
+    targets_S = encode_image(learnt_S, target.instances_S, head, target.spacing)
+    weights_S = weigh(learnt_S, target.instances_S, target.spacing)
     loss = segmentation_loss(
         torch.from_numpy(scores_of(probability_KS, head))[None],
         torch.from_numpy(targets_S)[None],
