@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from septum.annotation.synthetic import make_cells, make_membranes
 from septum.recipe import Validation
-from septum.survey.likeness import ALIKE, digest, find_duplicates, fingerprint
+from septum.survey.likeness import ALIKE, digest, find_duplicates, find_series, fingerprint
 from septum.survey.problems import split_problems
 
 
@@ -113,3 +114,24 @@ def test_a_split_that_cannot_be_made(clean: Path, look) -> None:  # type: ignore
     (problem,) = split_problems(look(clean), Validation(last=8))
     assert problem.level == "error"
     assert "leaves none to train on" in problem.text
+
+
+def of_correlations(high: set[tuple[int, int]], value: float, count: int = 6) -> list[np.ndarray]:
+    """Fingerprints with these correlations; of all other pairs 0.1, and of those apart 0.85."""
+    gram = np.full((count, count), 0.1) + 0.9 * np.eye(count)
+    for pair in high:
+        gram[pair] = gram[pair[::-1]] = value if pair[1] - pair[0] == 1 else 0.85
+    values, vectors = np.linalg.eigh(gram)
+    rows = vectors * np.sqrt(values.clip(0))
+    return list((rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32))
+
+
+def test_few_numbered_images_that_are_alike_by_chance_are_no_series() -> None:
+    """Of two kinds of cells, one after the other: most neighbours are alike, but so are others."""
+    alike = set(itertools.combinations((0, 1, 2, 5), 2)) | {(3, 4)}
+    names = [f"{n:03d}" for n in range(6)]
+    files = [f"cells/{name}.png" for name in names]
+    assert find_series(names, files, of_correlations(alike, 0.7)) == ()
+    film = {(n, n + 1) for n in range(5)}
+    (found,) = find_series(names, files, of_correlations(film, 0.5))
+    assert found.names == tuple(names)

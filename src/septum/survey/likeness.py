@@ -20,6 +20,9 @@ Different images of the real sets stay below 0.97 (docs/decisions/0020)."""
 NEIGHBOURS, NEARER = 0.4, 0.1
 """Numbered files are frames where the median correlation of neighbours is above the first, and by
 the second above that of files half the row apart."""
+UPPER, COMPARED = 0.75, 300
+"""And above this quantile of the correlations of files that are no neighbours, of so many files at
+most: among few images a row may be alike by chance."""
 BLOCK = 2048
 """Fingerprints that are compared with all others at once."""
 
@@ -123,9 +126,19 @@ def find_series(
         alike = _median(itertools.pairwise(members), fingerprints)
         half = len(members) // 2
         apart = _median(zip(members[:-half], members[half:], strict=True), fingerprints)
-        if stack or (alike >= NEIGHBOURS and alike >= apart + NEARER):
+        near = alike >= NEIGHBOURS and alike >= apart + NEARER
+        if stack or (near and alike >= _upper([fingerprints[i] for i in members])):
             found.append(Series(key, tuple(names[i] for i in members), alike))
     return tuple(found)
+
+
+def _upper(row: Sequence[np.ndarray | None]) -> float:
+    """The quantile UPPER of the correlations of those in a row that are no neighbours."""
+    known = [each for each in row if each is not None]
+    step = -(-len(known) // COMPARED)
+    prints = np.stack(known[::step])
+    first, second = np.triu_indices(len(prints), 2)
+    return float(np.quantile((prints @ prints.T)[first, second], UPPER)) if len(first) else -1.0
 
 
 def _median(pairs: Iterable[tuple[int, int]], fingerprints: Sequence[np.ndarray | None]) -> float:
