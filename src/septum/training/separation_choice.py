@@ -21,7 +21,7 @@ from septum.prediction.overlap_tile import Predictor, predict_probabilities, pre
 from septum.prediction.separation import Separation
 from septum.recipe import Recipe
 from septum.training.data import Data, Item
-from septum.training.object_scores import SMALL, areas_of, quality
+from septum.training.object_scores import SMALL, SPECK, areas_of, quality
 from septum.training.validation import Targets, choose_threshold
 from septum.training.windows import in_memory
 
@@ -91,8 +91,8 @@ def tune_separation(asked: Asked, meaning: LabelMeaning, more: Asked = ()) -> Se
 
     The best have the largest mean of the average precisions at IoU 0.5, 0.55 … 0.9, over all
     objects; where not every object was drawn, over those and what is found beside them. Threshold
-    and seeds are chosen first, among all pairs of THRESHOLDS and SEEDS (or CORES), then the
-    smallest object, then the largest hole that is filled.
+    and seeds are chosen first, among all pairs of THRESHOLDS and SEEDS (or CORES) and without
+    specks, then the smallest object, then the largest hole that is filled.
     """
     pairs = []
     chosen = _spread(asked, MOST_PIXELS) or asked[:1]
@@ -103,14 +103,15 @@ def tune_separation(asked: Asked, meaning: LabelMeaning, more: Asked = ()) -> Se
         pairs.append((predict_probabilities(predictor, annotated.image_CS), truth))
     maps = asked[0][0].maps
     core = maps == "core"
+    areas = areas_of([truth for _, truth in pairs])
+    small, middling = np.percentile(areas, (SMALL, 50)) if len(areas) else (0.0, 0.0)
+    specks = int(SPECK * small)  # which would speak for a high threshold, and go by the minimum
     choices = [
-        Separation(threshold, seeds, maps=maps)
+        Separation(threshold, seeds, specks, maps=maps)
         for threshold, seeds in itertools.product(THRESHOLDS, CORES if core else SEEDS)
         if core or seeds is None or seeds > threshold
     ]
     best = max(choices, key=lambda choice: quality(pairs, choice))
-    areas = areas_of([truth for _, truth in pairs])
-    small, middling = np.percentile(areas, (SMALL, 50)) if len(areas) else (0.0, 0.0)
     # What is invented far from what was drawn is not seen: of equally good ones the largest leaves
     # out most of it.
     partial = any(truth.partial for _, truth in pairs)
