@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], dest="changes", help="for trials")
     parser.add_argument("--name", help="of the result of a trial")
     arguments = parser.parse_args()
-    name = arguments.name or f"partly-drawn-{arguments.drawn:g}-{arguments.undrawn}"
+    name = arguments.name or f"partly-drawn-{100 * arguments.drawn:.0f}-{arguments.undrawn}"
     run = RunFolder(arguments.run or ROOT / "runs" / name)
     learnt, scored = heads.split("dsb")
     pairs, counts = take_away(heads.draw(learnt, IMAGES, DRAW), arguments.drawn, run.path)

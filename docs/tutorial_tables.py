@@ -25,8 +25,8 @@ NUCLEI = {
 }
 PARTLY = {
     "tutorial-nuclei-30-images-draw-0": "all",
-    "partly-drawn-0.3-ignore": "0.3, `labels.unlabelled=ignore`",
-    "partly-drawn-0.3-background": "0.3, as if they were all",
+    "partly-drawn-30-ignore": "0.3, `labels.unlabelled=ignore`",
+    "partly-drawn-30-background": "0.3, as if they were all",
 }
 """Results of decision 29."""
 SLICES = {"-2-slices": 2, "-5-slices": 5, "": 28}
