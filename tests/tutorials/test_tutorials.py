@@ -209,8 +209,9 @@ def test_what_running_text_advises_exists(name: str, root: Path) -> None:
     text = tutorial.page(root, name)
     commands: dict[str, Any] = vars(get_command(cli.app))["commands"]
     known = {o for each in commands.values() for p in each.params for o in p.opts}
-    script = (root / "benchmarks" / "tutorials.py").read_text("utf-8")
-    known |= set(re.findall(r'add_argument\("(--\w+)"', script))
+    for script in ("tutorials.py", "partly_drawn.py"):
+        code = (root / "benchmarks" / script).read_text("utf-8")
+        known |= set(re.findall(r'add_argument\("(--\w+)"', code))
     options = re.findall(r"`[^`\n]*?(--[a-z]+)[^`\n]*`", tutorial.BLOCK.sub("", text))
     assert options
     assert set(options) <= known
