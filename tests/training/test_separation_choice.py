@@ -150,6 +150,20 @@ def test_what_was_not_drawn_is_no_mistake(known: Predictor) -> None:
     assert quality([(maps, make_truth(few, NUMBERED))], best) < 0.6
 
 
+def test_specks_do_not_decide_the_threshold(known: Predictor) -> None:
+    """They are less sure than the cells within, so that a high threshold would be without them."""
+    ids = np.pad(pairs_of_cells(), ((0, 140), (0, 0)))
+    maps = as_maps(ids)
+    specks = np.zeros(ids.shape, bool)
+    specks[70:198:6, 2:96:6] = specks[71:198:6, 2:96:6] = True
+    maps[1, specks] = 0.58
+    best = tune_separation([(known, annotated(maps, ids))], NUMBERED)
+    assert best.threshold < 0.58
+    segments, _ = label_objects(maps, best)
+    assert segments.max() == ids.max()
+    assert quality([(maps, make_truth(ids, NUMBERED))], best) > 0.95
+
+
 def test_of_partly_drawn_truth_what_is_found_beside_an_object_counts(known: Predictor) -> None:
     ids = pairs_of_cells()
     few = np.where(ids % 2 == 1, ids, 0)  # the left one of each pair, of a radius of 7 pixels
