@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from septum.annotation.labels import IGNORE, LabelMeaning, to_target
+from septum.annotation.labels import IGNORE, UNDRAWN, LabelMeaning, to_target
 from septum.loss.losses import segmentation_loss, weighted_cross_entropy
 from septum.loss.targets import BORDER, LEVELS, REACH, edge_distance, encode_image
 from septum.recipe import Loss, build_recipe
@@ -80,6 +80,18 @@ def test_a_distance_map_rises_from_every_edge_where_objects_touch_too():
 def test_other_heads_learn_the_classes_as_they_are(head):
     classes, instances = touching()
     assert encode_image(classes, instances, head) is classes
+
+
+@pytest.mark.parametrize("head", ["border", "distance"])
+def test_what_nobody_drew_and_what_is_unknown_stay_so(head):
+    ids = np.zeros((12, 12), np.int32)
+    ids[2:8, 2:8] = 1
+    classes = (ids > 0).astype(np.uint8)
+    classes[10], classes[11] = UNDRAWN, IGNORE
+    told = encode_image(classes, ids, head)
+    assert (told[10] == UNDRAWN).all()
+    assert (told[11] == IGNORE).all()
+    assert told[:10].max() < UNDRAWN
 
 
 def test_objects_keep_the_pixels_where_they_touch_unless_a_seam_is_learnt():
