@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -136,8 +137,8 @@ def expand_inputs(paths: Iterable[Path | str]) -> list[Path]:
         elif path.is_dir():
             files = image_files(path)
             if not files:
-                within = [item for item in sorted(path.iterdir()) if item.is_dir()]
-                within = [item for item in within if image_files(item)]
+                inner = (item for item in sorted(path.iterdir()) if item.is_dir())
+                within = [item for item in inner if os.access(item, os.R_OK) and image_files(item)]
                 hint = f"did you mean {within[0]}? " if within else ""
                 raise InputError(f"{path}: no image files in this folder; {hint}known: {_known()}")
         elif path.exists():
