@@ -210,7 +210,6 @@ def _threshold(contents: Contents) -> str:
 def _commands(contents: Contents) -> str:
     run = shlex.quote(str(contents.run.path))
     data = shlex.quote(str(contents.data_path)) if contents.data_path is not None else "DATA"
-    longer = _longer(contents)
     lines = []
     relative = [p for p in (contents.run.path, contents.data_path) if p and not p.is_absolute()]
     if relative:
@@ -227,7 +226,7 @@ def _commands(contents: Contents) -> str:
     else:
         lines += [
             "# train on, longer than so far",
-            f"septum train {data} --out {run} --resume {longer}",
+            f"septum train {data} --out {run} --resume {_longer(contents)}",
         ]
     return paragraph("Words in capitals are yours to fill in.") + code("\n".join(lines))
 
