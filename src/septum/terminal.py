@@ -149,6 +149,8 @@ def print_written(written: Written) -> None:
     rate = written.pixels * (1 - written.before) / written.seconds / 1e6
     names = ", ".join(path.name for path in written.files)
     count = "" if written.objects is None else f"{written.objects} objects, "
+    if written.uncertainty is not None:
+        count += f"mean uncertainty {written.uncertainty:.4f}, "
     if written.before:
         count += f"went on at {written.before:.0%}, "
     print(f"{written.source.name} → {names} ({count}{rate:.2f} megapixels/s)")

@@ -103,6 +103,27 @@ def test_scores_are_those_of_the_mean_alone(tmp_path, several):
     assert scores(out) == scores(plain)
 
 
+@pytest.mark.parametrize("suffix", [".tif", ".png", ".zarr"])
+@pytest.mark.parametrize(("axes", "shape"), [("YX", (70, 90)), ("ZYX", (3, 50, 60))])
+def test_its_mean_is_told_for_each_image(tmp_path, several, suffix, axes, shape):
+    if suffix == ".png" and axes != "YX":
+        pytest.skip("a PNG holds one plane")
+    image = noise(axes, shape)
+    save_model(tmp_path / "model.safetensors", several)
+    write_image(tmp_path / "a.tif", image)
+    options = Options(suffix=suffix, probability="uint8" if suffix == ".png" else "float32")
+    out = tmp_path / ("out.zarr" if suffix == ".zarr" else "out")
+    (written,) = predict_files(tmp_path / "model.safetensors", [tmp_path / "a.tif"], out, options)
+    planes = image.array[None] if axes == "YX" else image.array
+    expected = np.mean([predict_maps(prepare(several), plane[None])[-1] for plane in planes])
+    assert written.uncertainty == pytest.approx(expected, abs=1e-3)
+    assert expected > 0.005
+    save_model(tmp_path / "one.safetensors", several.replace(others=()))
+    one = tmp_path / f"one{out.suffix}"
+    (written,) = predict_files(tmp_path / "one.safetensors", [tmp_path / "a.tif"], one, options)
+    assert written.uncertainty is None
+
+
 @pytest.mark.parametrize("kind", ["uint8", "float16"])
 def test_other_types_hold_it_in_the_same_unit(tmp_path, several, kind):
     out = predict(tmp_path, several, probability=kind)

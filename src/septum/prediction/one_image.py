@@ -121,10 +121,12 @@ def finish(begun: Begun, predictor: Predictor, options: Options) -> Written:
             rescaled=True,
         )
         restore(job, shown)
+        uncertainty = shown.results.mean_uncertainty()
         objects = finish_job(shown, predictor.dimensions)
         assert job.results.store is not None
         remove_store(job.results.store)
     else:
+        uncertainty = job.results.mean_uncertainty()
         objects = finish_job(job, predictor.dimensions)
     doubts = [*begun.doubts]
     if found := describe_damage(image):
@@ -134,7 +136,15 @@ def finish(begun: Begun, predictor: Predictor, options: Options) -> Written:
     doubt = "; ".join(filter(None, doubts))
     files = begun.output.files
     return Written(
-        begun.output.source, files, pixels, seconds, doubt, objects, begun.separation, begun.before
+        begun.output.source,
+        files,
+        pixels,
+        seconds,
+        doubt,
+        objects,
+        begun.separation,
+        begun.before,
+        uncertainty,
     )
 
 

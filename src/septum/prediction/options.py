@@ -57,6 +57,8 @@ class Written:
     """How they were told apart."""
     before: float = 0.0
     """Share of it that an earlier command had computed."""
+    uncertainty: float | None = None
+    """Mean over its pixels of how far the networks of a model of several folds disagree."""
 
 
 def check_options(options: Options) -> None:

@@ -5,6 +5,7 @@ Shapes: K classes, S the spatial axes (YX or ZYX), T those of a tile.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -56,6 +57,25 @@ class Results:
         """Of what is stored as probabilities, all but the uncertainty."""
         names = self.headers["probability"].channel_names or ()
         return len(names) - (names[-1] == UNCERTAINTY_NAME)
+
+    def mean_uncertainty(self) -> float | None:
+        """How far several networks disagree, in [0, 0.5], the mean of all pixels; None of one.
+
+        Of a store it is read chunk by chunk.
+        """
+        header, array = self.headers["probability"], self.arrays["probability"]
+        if (header.channel_names or ("",))[-1] != UNCERTAINTY_NAME:
+            return None
+        chunks = array.shape if self.store is None else array.chunks
+        corners = [range(0, n, c) for n, c in zip(array.shape, chunks, strict=True)]
+        axis = header.axes.index("C")
+        corners[axis] = range(array.shape[axis] - 1, array.shape[axis])
+        total, count = 0.0, 0
+        for corner in itertools.product(*corners):
+            part = array[tuple(slice(c, c + n) for c, n in zip(corner, chunks, strict=True))]
+            total += float(_probabilities(np.asarray(part)).sum(dtype=np.float64))
+            count += part.size
+        return total / count
 
     def write(
         self, place: Place, tile: Tile, probability_KT: Float[np.ndarray, "k *t"], threshold: float

@@ -135,10 +135,10 @@ def _curves(folds: list[RunFolder]) -> str:
 
 
 def _model(run: RunFolder, model: Model) -> str:
-    words = "where they disagree the last map of NAME.probability.tif, uncertainty, is large"
     return paragraph(
-        f"{run.best.name} predicts the mean of the {len(model.members)} models; {words}: annotate "
-        "such images next."
+        f"{run.best.name} predicts the mean of the {len(model.members)} models. Where they "
+        "disagree the last map of NAME.probability.tif, uncertainty, is large; its mean is printed "
+        "for each image: annotate those with the largest next."
     ) + facts(
         [
             ("Chosen on all images", describe_choices(model)),
