@@ -38,7 +38,7 @@ def to_target(
             instances_S[_touching(instances_S)] = 0
         classes_S = (instances_S != 0).astype(np.uint8)
         if meaning.unlabelled_ignored:
-            classes_S[(labels_S == 0) & ~surroundings(instances_S)] = undrawn
+            classes_S[(labels_S == 0) & ~_surroundings(instances_S)] = undrawn
     else:
         if meaning.kind == "binary":
             classes_S = _is_object(labels_S, meaning).astype(np.uint8)
@@ -63,7 +63,7 @@ def _touching(instances_S: np.ndarray) -> np.ndarray:
     return touching
 
 
-def surroundings(instances_S: np.ndarray) -> np.ndarray:
+def _surroundings(instances_S: np.ndarray) -> np.ndarray:
     """Pixels of objects, and within ``BESIDE`` of the radius of the nearest one, that of a circle
     (ball) of its area.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +13,6 @@ import numpy.typing as npt
 from septum.annotation.interpretation import name_values
 from septum.annotation.labels import IGNORE, LabelMeaning, to_target
 from septum.annotation.pairs import Annotated, Pair, find_pairs
-from septum.annotation.targets import surroundings
 from septum.errors import InputError
 from septum.evaluation.contingency import Ids
 from septum.evaluation.pixels import Bools
@@ -33,9 +31,11 @@ class Truth:
 
     ``classes_S``: class ids; 255 is ignored. ``instances_S``: object ids, 0 is none; of binary
     labels and classes the connected components, by faces. ``parted_S``: objects, with a seam where
-    two of them touch. ``known_S``: what is not of the ignored value. ``numbered``: the labels are
-    object ids. ``partial``: not every object was drawn; the background is then in ``known_S``, as
-    it is none of the objects drawn, and ignored in ``classes_S``, as it may be others.
+    two of them touch. ``known_S``: what is not of the ignored value. ``looked_at_S``: where it is
+    known what is there; of partly drawn truth the objects, and what is beside them, as `to_target`
+    has it. ``numbered``: the labels are object ids. ``partial``: not every object was drawn; the
+    background is then in ``known_S``, as it is none of the objects drawn, and ignored in
+    ``classes_S``, as it may be others.
     ``class_values``: the label value of each class, of classes. ``overlapping``: classes are bits
     of ``classes_S``, class k bit k − 1.
     """
@@ -44,6 +44,7 @@ class Truth:
     instances_S: Ids
     parted_S: Bools
     known_S: Bools
+    looked_at_S: Bools
     class_count: int = 2
     numbered: bool = False
     partial: bool = False
@@ -54,13 +55,6 @@ class Truth:
     def valid(self) -> Bools:
         """Pixels that count, where pixels are compared."""
         return np.asarray(self.classes_S != IGNORE)
-
-    @functools.cached_property
-    def looked_at(self) -> Bools:
-        """Pixels of which it is known what is there: of partly drawn truth objects, and what is
-        beside them, as `to_target` has it.
-        """
-        return self.known_S & surroundings(self.instances_S) if self.partial else self.known_S
 
     @property
     def foreground(self) -> Bools:
@@ -76,7 +70,7 @@ def make_truth(labels_S: np.ndarray, meaning: LabelMeaning, name: str = "labels"
     drawn.
     """
     classes_S, instances_S = to_target(labels_S, replace(meaning, seams=True), name)
-    parted_S = instances_S != 0
+    parted_S, looked_at_S = instances_S != 0, classes_S != IGNORE
     ignored_S = meaning.ignored(labels_S)
     known_S = np.ones(labels_S.shape, bool) if ignored_S is None else ~ignored_S
     if meaning.kind == "instances":
@@ -88,6 +82,7 @@ def make_truth(labels_S: np.ndarray, meaning: LabelMeaning, name: str = "labels"
         instances_S,
         parted_S,
         known_S,
+        looked_at_S,
         meaning.class_count,
         numbered=meaning.kind == "instances",
         partial=meaning.unlabelled_ignored,

@@ -25,6 +25,7 @@ from septum.report.markup import (
     table,
 )
 from septum.report.numbers import MEASURES, NAMES, score_numbers
+from septum.report.page import longer
 from septum.training.run_folder import RunFolder
 from septum.training.separation_choice import describe_choices
 from septum.training.tracking import format_duration
@@ -155,19 +156,14 @@ def _model(run: RunFolder, model: Model) -> str:
 def _commands(run: RunFolder, model: Model, count: int) -> str:
     folder = shlex.quote(str(run.path))
     data = shlex.quote(str(model.provenance.get("data", "DATA")))
-    section = model.recipe.training
-    longer = f"--set training.steps={2 * section.steps}"
-    if not section.steps:
-        longer = f"--set training.epochs={2 * section.epochs}"
-    if section.patience:  # else they end where they ended
-        longer += " --set training.patience=0"
+    more = longer(model.recipe.training)
     lines = [
         "# segment images of any size: a file, a folder, or a pattern",
         f"septum predict {folder} IMAGES --out predictions",
         "# score these predictions, if you have labels for them",
         f"septum evaluate predictions LABELS --recipe {folder}/fold-0/recipe.toml",
         "# train all folds on, twice as long as planned",
-        f"septum train {data} --out {folder} --folds {count} --resume {longer}",
+        f"septum train {data} --out {folder} --folds {count} --resume {more}",
     ]
     if not run.path.is_absolute():
         lines.insert(0, f"cd {shlex.quote(str(Path.cwd()))}")

@@ -9,7 +9,7 @@ from typing import Any
 
 from septum.atomic_file import replace_file
 from septum.model import Model
-from septum.recipe import dump_recipe
+from septum.recipe import Training, dump_recipe
 from septum.report.contents import Contents, gather
 from septum.report.figures import (
     show_curves,
@@ -224,17 +224,17 @@ def _commands(contents: Contents) -> str:
     if not contents.finished:
         lines += ["# go on where this run stopped", f"septum train {data} --out {run} --resume"]
     else:
+        assert contents.planned is not None
+        early = contents.history[-1]["step"] < contents.planned
         lines += [
             "# train on, longer than so far",
-            f"septum train {data} --out {run} --resume {_longer(contents)}",
+            f"septum train {data} --out {run} --resume {longer(contents.recipe.training, early)}",
         ]
     return paragraph("Words in capitals are yours to fill in.") + code("\n".join(lines))
 
 
-def _longer(contents: Contents) -> str:
+def longer(training: Training, ended_early: bool = False) -> str:
     """What to say for a run that has ended to go on: more steps, and no end before them."""
-    training = contents.recipe.training
-    ended_early = contents.planned is not None and contents.history[-1]["step"] < contents.planned
     wanted = []
     if not ended_early and training.steps:
         wanted.append(f"--set training.steps={2 * training.steps}")

@@ -66,6 +66,6 @@ def _count(map_MS: np.ndarray, truth: Truth, separation: Separation) -> ObjectCo
     segments_S, _ = label_objects(map_MS, separation)
     if truth.partial:
         ids = segments_S.ravel()
-        inside = np.bincount(ids, truth.looked_at.ravel())
+        inside = np.bincount(ids, truth.looked_at_S.ravel())
         segments_S = np.where((2 * inside >= np.bincount(ids))[segments_S], segments_S, 0)
     return count_objects(contingency(segments_S, truth.instances_S, truth.known_S))
