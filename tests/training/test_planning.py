@@ -58,6 +58,24 @@ def test_the_planned_steps_and_validations_fill_the_hours(
     assert planned.model_copy(update={"training": recipe.training}) == recipe
 
 
+def test_a_moment_at_which_the_machine_is_slow_does_not_plan_the_run(
+    squares: Path, tmp_path: Path, tiny: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tiny("validation.last=2", "training.validate_every=0")
+    job = Job(RunFolder(tmp_path), recipe, load_data(squares, recipe), torch.device("cpu"))
+    clock = Clock()
+    taken = iter([0.5] * 2 + [2.0] * 7)  # two warm up; seven of those timed are slow
+
+    def step(_: Job) -> None:
+        clock.now += next(taken, 0.5)
+
+    monkeypatch.setattr(planning, "time", clock)
+    monkeypatch.setattr(planning, "train_step", step)
+    monkeypatch.setattr(planning, "validate", clock.spend(3.0))
+    section = planning.plan_steps(job, hours=1.0).training
+    assert 0.92 * 3600 < 0.5 * section.steps + 6.0 * 12 <= 3600
+
+
 def test_time_for_less_than_one_step_plans_one(
     squares: Path, tmp_path: Path, tiny: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 
 from septum.prediction.overlap_tile import prepare
@@ -12,6 +13,12 @@ from septum.training.step import train_step
 from septum.training.validation import validate
 
 _WARM_STEPS, _TIMED_STEPS = 2, 5
+"""Steps that are not timed, and those that are timed together."""
+
+_TIMED_SHARE, _TIMED_SECONDS = 0.01, 30.0
+"""Steps are timed for this share of the time, at most so long: what a machine does for a moment
+does not plan a run of hours."""
+
 _FINISH_SHARE = 0.04
 """Share of the time left for the threshold, the last save and the report."""
 
@@ -29,11 +36,14 @@ def plan_steps(job: Job, hours: float) -> Recipe:
     for _ in range(_WARM_STEPS):
         guarded(lambda: train_step(job), job)
     job.losses.settle()  # on a GPU, until now the steps were only asked for
-    start = time.monotonic()
-    for _ in range(_TIMED_STEPS):
-        train_step(job)
-    job.losses.settle()
-    step_seconds = (time.monotonic() - start) / _TIMED_STEPS
+    timed: list[float] = []
+    while not timed or sum(timed) < min(hours * 3600 * _TIMED_SHARE, _TIMED_SECONDS):
+        start = time.monotonic()
+        for _ in range(_TIMED_STEPS):
+            train_step(job)
+        job.losses.settle()
+        timed.append(time.monotonic() - start)
+    step_seconds = statistics.median(timed) / _TIMED_STEPS
 
     start = time.monotonic()
     job.measure_statistics()
