@@ -55,6 +55,20 @@ def test_beyond_the_reach_there_is_no_neighbour() -> None:
         assert np.isfinite(found.gaps[:, 1]).sum() == near
 
 
+def test_a_nucleus_has_no_wall_to_its_own_cytoplasm() -> None:
+    labels = np.zeros((60, 90), np.uint8)
+    labels[10:40, 10:40], labels[11:30, 12:30] = 1, 2  # the nucleus a pixel from the background
+    meaning = find_meaning([("a", labels)], Labels(kind="classes"))
+    alone = measure_objects(labels, meaning, "a")
+    assert sorted(alone.areas) == [18 * 19, 30 * 30 - 18 * 19]
+    assert alone.gaps is not None
+    assert alone.gaps.tolist() == [[900, math.inf]]
+    labels[10:40, 45:75] = 1  # 5 pixels of background between two cells
+    both = measure_objects(labels, meaning, "a")
+    assert both.gaps is not None
+    assert both.gaps[:, 1] == pytest.approx([6, 6], abs=1e-3)
+
+
 def test_specks_are_left_out_of_pieces_and_not_of_numbers() -> None:
     labels = np.where(drawing() > 0, 255, 0).astype(np.uint8)
     labels[70, 70] = 255

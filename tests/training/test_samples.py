@@ -241,3 +241,21 @@ def test_where_nobody_has_drawn_is_background_of_little_weight() -> None:
         little = sample.classes_S == UNDRAWN
         assert (sample.weights_S[little] < drawn.weights_K[0] / 2).all()
         assert set(np.unique(sample.classes_S)) <= {0, 1, UNDRAWN, IGNORE}
+
+
+def test_a_nucleus_in_its_cytoplasm_is_one_cell_to_the_border_weight() -> None:
+    labels_S = np.zeros((40, 60), np.uint8)
+    labels_S[5:30, 5:25], labels_S[6:20, 7:20] = 128, 255  # two pixels of cytoplasm at one side
+    image_CS = np.zeros((1, 40, 60), np.float32)
+    meaning = LabelMeaning("classes", (0, 128, 255))
+
+    def weights() -> np.ndarray:
+        image = Annotated("a", image_CS, labels_S, None, Path("a.tif"), Path("b.tif"))
+        prepared = prepare_image(image, meaning, IntensityRange((0.0,), (1.0,)))
+        drawn = sampler([prepared], loss=Loss(border_weight=5, border_sigma=3), classes=3)
+        return drawn.weigh(prepared.classes_S, prepared.instances_S)
+
+    assert (weights() == 1).all()
+    labels_S[5:30, 30:50] = 128  # a second cell, 5 pixels of background away
+    expected = 1 + border_weight((labels_S > 0) * np.repeat([1, 2], 30), 5, 3)
+    np.testing.assert_allclose(weights(), expected)

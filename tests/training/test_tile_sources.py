@@ -128,6 +128,9 @@ def test_places_are_in_every_object_small_ones_too() -> None:
     found = [[int(instances_S[tuple(p)]) for p in points] for points in places]
     assert [sorted(ids) for ids in found] == [[4, 9], [17]]
     assert object_places(np.zeros((5, 5), np.uint8), np.zeros((5, 5), np.int32)) == []
+    # What is one object to the border weights, a nucleus in its cytoplasm, has a place in each.
+    places = object_places(classes_S, (instances_S > 0).astype(np.int32))
+    assert [[int(instances_S[tuple(p)]) for p in points] for points in places] == [[4, 9], [17]]
 
 
 def test_a_rare_small_object_is_drawn_as_often_as_the_recipe_says() -> None:

@@ -29,7 +29,7 @@ def to_target(
     ignored = meaning.ignored(labels_S)
     if meaning.kind == "overlapping":
         bits_S = labels_S.astype(np.uint8)
-        return bits_S, _pieces(((bits_S != 0) & (bits_S != IGNORE)).astype(np.uint8))
+        return bits_S, pieces(((bits_S != 0) & (bits_S != IGNORE)).astype(np.uint8))
     if meaning.kind == "instances":
         instances_S = labels_S.astype(np.int32)
         if ignored is not None:
@@ -46,10 +46,21 @@ def to_target(
             classes_S = _class_numbers(labels_S, meaning, ignored, name)
         if ignored is not None:
             classes_S[ignored] = 0
-        instances_S = _pieces(classes_S)
+        instances_S = pieces(classes_S)
     if ignored is not None:
         classes_S[ignored] = IGNORE
     return classes_S, instances_S
+
+
+def kept_apart(classes_S: np.ndarray, instances_S: np.ndarray, meaning: LabelMeaning) -> np.ndarray:
+    """The instances of `to_target` that have walls between them, which border weights are for.
+
+    Of several classes these are the pieces of what is not class 0: a nucleus is in one piece with
+    its cytoplasm, so that background beside thin cytoplasm is no wall between the two.
+    """
+    if meaning.kind != "classes":
+        return instances_S
+    return pieces(((classes_S != 0) & (classes_S != IGNORE)).astype(np.uint8))
 
 
 def _touching(instances_S: np.ndarray) -> np.ndarray:
@@ -110,12 +121,13 @@ def _class_numbers(
     return numbers.astype(np.uint8)
 
 
-def _pieces(classes_S: np.ndarray) -> np.ndarray:
+def pieces(classes_S: np.ndarray) -> np.ndarray:
+    """The pieces, by face neighbours, of each value but 0: int32, numbered from 1."""
     if classes_S.max() <= 1:
         from scipy.ndimage import label  # by faces; several times faster, for two values only
 
         return np.asarray(label(classes_S)[0], np.int32)
     from skimage.measure import label as label_values
 
-    pieces = label_values(classes_S, background=0, connectivity=1)  # type: ignore[no-untyped-call]
-    return np.asarray(pieces, np.int32)
+    found = label_values(classes_S, background=0, connectivity=1)  # type: ignore[no-untyped-call]
+    return np.asarray(found, np.int32)

@@ -12,6 +12,7 @@ import numpy as np
 from septum.annotation.colours import value_text
 from septum.annotation.labels import IGNORE, LabelMeaning, to_target
 from septum.annotation.meaning import DRAWN_IGNORED
+from septum.annotation.targets import kept_apart
 from septum.loss.border_weight import border_weight
 from septum.survey.survey import Histogram, ObjectFacts, Spread
 
@@ -72,7 +73,7 @@ def measure_objects(
         _ignored(labels_S, meaning, int(counts[IGNORE])),
         pairs,
         touching,
-        _gaps(instances_S) if gaps else None,
+        _gaps(kept_apart(classes_S, instances_S, meaning)) if gaps else None,
         meaning.kind == "instances",
     )
 

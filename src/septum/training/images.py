@@ -11,6 +11,7 @@ from jaxtyping import Float32, Int32, UInt8
 
 from septum.annotation.labels import IGNORE, UNDRAWN, LabelMeaning, to_target
 from septum.annotation.pairs import Annotated
+from septum.annotation.targets import kept_apart, pieces
 from septum.augment.deform import Deformation, moved, source_window
 from septum.images.intensity_range import IntensityRange
 from septum.training.windows import WINDOW_PIXELS, StoredWindow, glimpse, spread_windows
@@ -124,6 +125,7 @@ def prepare_image(
 ) -> TrainingImage:
     """Normalise an image, or a part in the range of the whole, and give its labels a meaning."""
     classes_S, instances_S = to_target(item.labels_S, meaning, item.name, UNDRAWN)
+    instances_S = kept_apart(classes_S, instances_S, meaning)
     image_CS = intensity.of(item.image_CS).apply(item.image_CS)
     return TrainingImage(item.name, image_CS, classes_S, instances_S, item.spacing)
 
@@ -149,6 +151,8 @@ def object_places(
     many are looked at; objects that none of them belongs to are left out.
     """
     known_S = (instances_S != 0) & (classes_S != 0) & (classes_S != IGNORE)
+    if classes_S[known_S].max(initial=0) > 1:  # instances may be of several classes
+        instances_S = pieces(np.where(known_S, classes_S, 0))
     rng = np.random.default_rng(0)
     pixels = np.flatnonzero(known_S)
     if len(pixels) > PLACED_PIXELS:

@@ -11,6 +11,7 @@ import torch
 
 from septum.annotation.labels import IGNORE, UNDRAWN, LabelMeaning, to_target
 from septum.annotation.pairs import Annotated
+from septum.annotation.targets import kept_apart
 from septum.devices import Ranks
 from septum.errors import TrainingError
 from septum.evaluation.objects import ObjectCounts
@@ -74,6 +75,7 @@ class Targets(Sequence[AnnotatedTarget]):
             return Targets(self.annotated[index], self.meaning)
         item = in_memory(self.annotated[index])
         maps = to_target(item.labels_S, self.meaning, item.name)
+        maps = maps[0], kept_apart(*maps, self.meaning)
         numbered = self.meaning.kind == "instances"
         truth = make_truth(item.labels_S, self.meaning, item.name) if numbered else None
         return AnnotatedTarget(item.name, item.image_CS, *maps, item.spacing, truth)
