@@ -69,6 +69,46 @@ def test_a_nucleus_has_no_wall_to_its_own_cytoplasm() -> None:
     assert both.gaps[:, 1] == pytest.approx([6, 6], abs=1e-3)
 
 
+def lines() -> np.ndarray:
+    """A disc of 40 pixels, a rod of 8 × 48, and a net of lines of 4 pixels, numbered."""
+    y, x = np.mgrid[:400, :400]
+    ids = np.zeros((400, 400), np.uint8)
+    ids[(y - 50) ** 2 + (x - 50) ** 2 <= 20**2] = 1
+    ids[40:48, 120:168] = 2
+    net = (y % 40 < 4) | (x % 40 < 4)
+    ids[120:380, 20:380][net[120:380, 20:380]] = 3
+    return ids
+
+
+def test_what_is_thin_is_as_large_as_it_is_wide() -> None:
+    found = measure_objects(lines(), NUMBERED, "lines")
+    disc, rod, net = found.diameters
+    assert disc == pytest.approx(40, rel=0.02)
+    assert rod == pytest.approx(2 * math.sqrt(8 * 48 / math.pi))
+    assert 3 <= net <= 6
+    assert found.areas[2] > 15_000  # a disc of so many pixels would be 140 wide
+    wide = measure_objects(lines().repeat(3, 0).repeat(3, 1), NUMBERED, "wide").diameters
+    np.testing.assert_allclose(wide, 3 * found.diameters)
+    whole = measure_objects(np.ones((30, 40), np.uint8), NUMBERED, "whole")
+    assert whole.diameters == pytest.approx([2 * math.sqrt(1200 / math.pi)])
+    large = lines().astype(np.int64) * 10**9
+    np.testing.assert_array_equal(measure_objects(large, NUMBERED, "l").diameters, found.diameters)
+
+
+def test_threads_in_volumes_are_as_large_as_they_are_wide() -> None:
+    z, y, x = np.mgrid[:40, :40, :300]
+    ids = ((z - 15) ** 2 + (y - 15) ** 2 + (x - 15) ** 2 <= 12**2).astype(np.uint8)
+    ids[30:34, 30:34] = 2
+    found = measure_objects(ids, NUMBERED, "volume")
+    ball, thread = found.diameters
+    assert ball == pytest.approx(24, rel=0.03)
+    assert 3 <= thread <= 7
+    joined = join_objects([found], [(2.0, 1.0, 1.0)], 3)
+    assert joined.diameter_um is not None
+    assert joined.diameter is not None
+    assert joined.diameter_um.high == pytest.approx(2 ** (1 / 3) * joined.diameter.high)
+
+
 def test_specks_are_left_out_of_pieces_and_not_of_numbers() -> None:
     labels = np.where(drawing() > 0, 255, 0).astype(np.uint8)
     labels[70, 70] = 255

@@ -272,6 +272,7 @@ def test_a_rare_class_is_weighted_and_rare_objects_are_sought() -> None:
     longer = {"training.steps": 4000, "training.validate_every": 400}
     assert changed(configure(survey(meaning=three))) == {
         "loss.class_weight": "balanced",
+        "training.keep_best": "iou_error",
         **longer,
     }
     few = configure(survey(meaning=numbered(0.04)))
@@ -285,7 +286,10 @@ def test_a_rare_class_is_weighted_and_rare_objects_are_sought() -> None:
     assert "4.0 %" in few.reasons["training.object_share"]
     assert changed(configure(survey(meaning=numbered(0.06)))) == seams
     thin = LabelMeaning("binary", (0, 255), shares=(0.01, 0.99))
-    assert changed(configure(survey(meaning=thin))) == {"loss.class_weight": "balanced"}
+    assert changed(configure(survey(meaning=thin))) == {
+        "loss.class_weight": "balanced",
+        "training.keep_best": "iou_error",
+    }
     assert (
         values(configure(survey(meaning=numbered(0.04)), ["augment.shift=false"]))[
             "training.object_share"
@@ -298,6 +302,21 @@ def test_the_best_model_of_numbered_objects_is_not_that_with_the_fewest_wrong_pi
     # Seams are few pixels: the share of wrong ones stays level while objects come apart.
     assert configure(survey(meaning=numbered(0.3))).recipe.training.keep_best == "object_error"
     assert configure(survey()).recipe.training.keep_best == "pixel_error"
+    # Of a rare object a mask of nothing has few wrong pixels.
+    rare = configure(survey(meaning=LabelMeaning("binary", (0, 255), shares=(0.95, 0.05))))
+    assert rare.recipe.training.keep_best == "iou_error"
+    assert "5.0 %" in rare.reasons["training.keep_best"]
+
+
+def test_the_threshold_goes_by_walls_where_there_are_some_and_else_by_the_mask() -> None:
+    assert configure(survey()).recipe.training.threshold == "auto"
+    far = survey(objects=objects(near=0.01))
+    assert configure(far).recipe.training.threshold == "iou"
+    assert configure(far, ["training.threshold=rand"]).recipe.training.threshold == "rand"
+    numbers = configure(dataclasses.replace(far, meaning=numbered(0.3)))
+    assert numbers.recipe.training.threshold == "auto"
+    three = LabelMeaning("classes", (0, 1, 2), shares=(0.4, 0.3, 0.3))
+    assert configure(dataclasses.replace(far, meaning=three)).recipe.training.threshold == "auto"
 
 
 def test_seams_between_numbered_objects_have_more_weight_than_membranes() -> None:
@@ -312,7 +331,10 @@ def test_seams_between_numbered_objects_have_more_weight_than_membranes() -> Non
 
 
 def test_walls_have_weight_as_wide_as_they_are() -> None:
-    assert changed(configure(survey(objects=objects(near=0.01)))) == {"loss.border_weight": 0.0}
+    assert changed(configure(survey(objects=objects(near=0.01)))) == {
+        "loss.border_weight": 0.0,
+        "training.threshold": "iou",
+    }
     assert changed(configure(survey(objects=objects(near=0.01, pairs=3)))) == {}
     assert changed(configure(survey(objects=objects(narrow=4.5)))) == {"loss.border_sigma": 3.0}
     assert changed(configure(survey(objects=objects(narrow=18)))) == {"loss.border_sigma": 5.0}
@@ -380,8 +402,34 @@ def test_a_stack_keeps_a_block_for_validation_and_stacks_whole_stacks() -> None:
     several = survey(images=sum(parts, ()), series=series(*parts))
     (held,) = values(configure(several))["validation.names"]
     assert held in ("brain", "liver", "lung")
+    bare = tuple(dataclasses.replace(i, objects=30 * (i.whole[:5] != held)) for i in several.images)
+    (other,) = values(configure(dataclasses.replace(several, images=bare)))["validation.names"]
+    assert other != held
     kept = configure(several, ["validation.fraction=0.3"])
     assert not [key for key in values(kept) if key.startswith("validation.")]
+
+
+@pytest.mark.parametrize(
+    ("first", "beyond", "held"),
+    [(0, 100, None), (30, 71, range(66, 76)), (92, 100, range(86, 96)), (3, 4, None),
+     (97, 100, range(88, 98)), (40, 42, range(41, 51))],
+)  # fmt: skip
+def test_a_block_that_validates_has_objects_and_leaves_some(
+    first: int, beyond: int, held: range | None
+) -> None:
+    """Objects are in slices ``first`` … ``beyond`` − 1 of 100; None: the last ten validate."""
+    slices = tuple(
+        image(f"a[{n:02d}]", image="a.tif", objects=30 * (first <= n < beyond)) for n in range(100)
+    )
+    row = Series("a.tif", tuple(part.name for part in slices), 0.7)
+    found = configure(survey(images=slices, series=(row,)))
+    if held is None:
+        assert values(found)["validation.last"] == 10
+        return
+    assert values(found)["validation.names"] == tuple(f"a[{n:02d}]" for n in held)
+    _, chosen = split_validation(survey(images=slices).names, found.recipe.validation)
+    assert chosen == list(held)
+    assert "leaves some" in found.reasons["validation.names"]
 
 
 def test_one_image_too_small_to_be_divided_is_said_to_be_validated_on_as_well() -> None:

@@ -173,7 +173,7 @@ def test_the_threshold_is_chosen_on_images_that_each_model_has_not_seen(
 
     shown = []
 
-    def choose(predictors: Any, targets: Any) -> float:
+    def choose(predictors: Any, targets: Any, walls: bool) -> float:
         shown.extend(zip(predictors, [target.name for target in targets], strict=True))
         return 0.7
 

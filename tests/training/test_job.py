@@ -73,7 +73,14 @@ def test_the_best_so_far_is_remembered_over_an_interruption(
     assert load_model(run.last).provenance["step"] == 12
 
 
-def test_the_threshold_is_chosen_on_training_images_for_both_models(
+@pytest.mark.parametrize(
+    ("wish", "names", "by_walls"),
+    [("rand", ["square0", "square1", "square2"], True), ("iou", ["square3"], False)],
+)
+def test_the_threshold_is_chosen_for_both_models_by_walls_or_by_the_mask(
+    wish: str,
+    names: list[str],
+    by_walls: bool,
     squares: Path,
     tmp_path: Path,
     tiny: Callable[..., Recipe],
@@ -83,13 +90,13 @@ def test_the_threshold_is_chosen_on_training_images_for_both_models(
     validate_as([scores(0.1), scores(0.2)])
     shown, given = [], iter([0.65, 0.9])  # one for the last model, one for the best
 
-    def choose(predictor: Any, targets: Sequence[Any]) -> float:
-        shown.append([target.name for target in targets])
+    def choose(predictor: Any, targets: Sequence[Any], walls: bool) -> float:
+        shown.append(([target.name for target in targets], walls))
         return next(given)
 
     monkeypatch.setattr(separation_choice, "choose_threshold", choose)
-    run = train(squares, tmp_path / "run", tiny("training.threshold=rand"))
-    assert shown == [["square0", "square1", "square2"]] * 2
+    run = train(squares, tmp_path / "run", tiny(f"training.threshold={wish}"))
+    assert shown == [(names, by_walls)] * 2
     assert load_model(run.last).threshold == 0.65
     assert load_model(run.best).threshold == 0.9
 

@@ -18,7 +18,7 @@ from septum.network.heads import softmax_probabilities
 from septum.prediction.overlap_tile import Predictor
 from septum.recipe import Loss
 from septum.training import validation
-from septum.training.validation import AnnotatedTarget, choose_threshold, validate
+from septum.training.validation import AnnotatedTarget, choose_threshold, measure_of, validate
 
 PLAIN = Loss(border_weight=0)
 
@@ -150,6 +150,32 @@ def test_the_threshold_is_the_one_at_which_the_cells_come_apart(predictions: Pre
     # One threshold for all: the mean decides, and the faint cells of the second are lost above.
     both = choose_threshold([predictions] * 22, [two_cells(0.62), two_cells(0.1, inside=0.68)])
     assert both == 0.65
+
+
+def test_without_walls_the_threshold_is_that_of_the_best_mask(predictions: Predictor) -> None:
+    # Cells with a faint rim, and as faint something that is none, which Rand error does not see.
+    target = two_cells(0.02, inside=0.75)
+    target.image_CS[0, 14, 2:10] = target.image_CS[0, 14, 11:19] = 0.25
+    target.image_CS[0, 17, :20] = 0.25
+    assert choose_threshold([predictions], [target]) <= 0.25
+    assert choose_threshold([predictions], [target], walls=False) == 0.5
+    target.image_CS[0, 17, :20] = 0.62
+    assert choose_threshold([predictions], [target], walls=False) == 0.65
+    # All images together: what is invented in an empty one counts.
+    empty = two_cells(0.02)
+    empty.instances_S[:], empty.classes_S[:], empty.image_CS[:] = 0, 0, 0.69
+    both = [two_cells(0.02, inside=0.75), empty]
+    assert choose_threshold([predictions] * 2, both, walls=False) == 0.7
+    empty.image_CS[:], empty.classes_S[:] = 0.9, IGNORE
+    assert choose_threshold([predictions] * 2, both, walls=False) == 0.5
+    assert choose_threshold([predictions], both[1:], walls=False) == 0.5
+
+
+def test_the_best_model_goes_by_the_measure_that_the_recipe_names() -> None:
+    found = {"loss": 0.3, "pixel_error": 0.01, "iou": 0.25}
+    assert measure_of(found, "iou_error") == 0.75
+    assert measure_of(found, "pixel_error") == 0.01
+    assert measure_of(found, "object_error") == 0.3  # of labels without numbers
 
 
 def test_at_most_eight_images_evenly_spread_are_asked_for_the_threshold(

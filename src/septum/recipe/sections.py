@@ -223,12 +223,14 @@ class Training(Section):
     """Steps between validations; 0 means: after each epoch."""
     patience: Annotated[int, Field(ge=0)] = 0
     """Training ends by itself after so many validations without a better one; 0: never."""
-    keep_best: Literal["loss", "pixel_error", "rand_error", "object_error"] = "loss"
-    """The validation measure by which the best model is kept; lower is better. `object_error`, of
-    numbered labels: 1 − mean average precision of the objects, up to an IoU of 0.9."""
-    threshold: Literal["half", "rand", "objects", "auto"] = "half"
+    keep_best: Literal["loss", "pixel_error", "iou_error", "rand_error", "object_error"] = "loss"
+    """The validation measure by which the best model is kept; lower is better. `iou_error`: 1 −
+    mean IoU of the classes above 0. `object_error`, of numbered labels: 1 − mean average precision
+    of the objects, up to an IoU of 0.9."""
+    threshold: Literal["half", "rand", "iou", "objects", "auto"] = "half"
     """`half`: an object pixel has probability above 0.5; `rand`: the threshold with the smallest
-    Rand error on training images is stored in the model (two classes); `objects`: threshold, seeds
+    Rand error on training images is stored in the model (two classes), which keeps walls; `iou`:
+    that with the best mask of validation images (two classes); `objects`: threshold, seeds
     and smallest object are those with the best objects in validation images (numbered labels);
     `auto`: `objects` for numbered labels, else `rand`."""
     seed: Annotated[int, Field(ge=0)] = 0

@@ -24,14 +24,17 @@ GAP_IMAGES = 64
 """And in so many images, evenly spread."""
 SPECK = 0.005
 """A piece of a class smaller than this share of the object that a pixel is mostly in is none."""
+THIN = 2.0
+"""A disc (ball) has as much edge as its area needs; what has so many times as much is a thread, a
+tree or a net, and as large as it is wide."""
 BINS = 30
 _SIGMA = REACH / math.sqrt(2 * math.log(1e6))
 
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """The objects of one image. ``areas``: pixels of each; ``counts``: pixels of each class;
-    ``ignored``: pixels by why they are.
+    """The objects of one image. ``areas``: pixels of each; ``diameters``: see `diameters`;
+    ``counts``: pixels of each class; ``ignored``: pixels by why they are.
 
     ``pairs``: pairs that touch, ``touching``: objects in one; of instance labels only. ``gaps``: of
     the objects looked at, the area and the distance to the next one, infinite beyond REACH, (n, 2);
@@ -39,6 +42,7 @@ class Drawn:
     """
 
     areas: np.ndarray
+    diameters: np.ndarray
     counts: np.ndarray
     ignored: dict[str, int]
     pairs: int
@@ -48,7 +52,7 @@ class Drawn:
     specks: int = 0
 
 
-NOTHING = Drawn(np.zeros(0), np.zeros(2, np.int64), {}, 0, 0, None, True)
+NOTHING = Drawn(np.zeros(0), np.zeros(0), np.zeros(2, np.int64), {}, 0, 0, None, True)
 """Of labels that mean nothing."""
 
 
@@ -67,8 +71,10 @@ def measure_objects(
     if meaning.kind == "overlapping":  # bits: of objects is what is in any class
         classes_S = np.where(classes_S == IGNORE, IGNORE, classes_S != 0).astype(np.uint8)
     counts = np.bincount(classes_S.ravel(), minlength=256)
+    areas, edges = _areas(whole_S)
     return Drawn(
-        _areas(whole_S),
+        areas,
+        diameters(areas, edges, whole_S.ndim),
         counts[: meaning.class_count],
         _ignored(labels_S, meaning, int(counts[IGNORE])),
         pairs,
@@ -98,11 +104,13 @@ def join_objects(
 ) -> ObjectFacts:
     """All images together; ``sizes``: the extents of a pixel of each in micrometres, if known."""
     areas = np.concatenate([np.zeros(0), *(item.areas for item in drawn)])
-    diameters = np.sort(diameter(areas, axes))
+    wide = np.sort(np.concatenate([np.zeros(0), *(item.diameters for item in drawn)]))
     in_um = None
     if drawn and all(size is not None for size in sizes):
-        volumes = [i.areas * math.prod(s) for i, s in zip(drawn, sizes, strict=True) if s]
-        in_um = Spread.of(diameter(np.concatenate(volumes), axes))
+        pairs_um = zip(drawn, sizes, strict=True)
+        in_um = Spread.of(
+            np.concatenate([i.diameters * math.prod(s) ** (1 / axes) for i, s in pairs_um if s])
+        )
     pairs = np.concatenate([np.zeros((0, 2)), *(i.gaps for i in drawn if i.gaps is not None)])
     gaps = pairs[:, 1]
     within = gaps[np.isfinite(gaps)]
@@ -110,21 +118,30 @@ def join_objects(
         count=len(areas),
         specks=sum(item.specks for item in drawn),
         area=Spread.of(areas),
-        diameter=Spread.of(diameters),
+        diameter=Spread.of(wide),
         diameter_um=in_um,
         touching_pairs=sum(item.pairs for item in drawn),
         touching=sum(item.touching for item in drawn) / max(len(areas), 1),
         gap=Spread.of(within),
         near=len(within) / max(len(gaps), 1),
-        sizes=_histogram(diameters),
+        sizes=_histogram(wide),
     )
 
 
-def diameter(areas: np.ndarray, axes: int) -> np.ndarray:
-    """Of the circle (ball) of that area (volume)."""
+def diameters(areas: np.ndarray, edges: np.ndarray, axes: int) -> np.ndarray:
+    """Of the circle (ball) of that area (volume); of what is thin, its width (of a thread's).
+
+    ``edges``: pixel faces between each and what is around it. A disc has 4/π of its perimeter as
+    faces, a ball 3/2 of its surface.
+    """
+    edges = np.maximum(edges, 1)  # fills the image
     if axes == 3:
-        return np.asarray(np.cbrt(6 * areas / math.pi))
-    return np.asarray(2 * np.sqrt(areas / math.pi))
+        round_ones, compact = np.cbrt(6 * areas / math.pi), 6 * areas / (edges * 2 / 3)
+        width = compact * 4 / 6
+    else:
+        round_ones, compact = 2 * np.sqrt(areas / math.pi), 4 * areas / (edges * math.pi / 4)
+        width = compact * 2 / 4
+    return np.asarray(np.where(round_ones > THIN * compact, np.maximum(width, 1), round_ones))
 
 
 def without_specks(drawn: Sequence[Drawn]) -> list[Drawn]:
@@ -137,19 +154,30 @@ def without_specks(drawn: Sequence[Drawn]) -> list[Drawn]:
     least = SPECK * ordered[np.searchsorted(np.cumsum(ordered), ordered.sum() / 2)]
     kept = []
     for item in drawn:
-        areas = item.areas[item.areas >= least]
+        large = item.areas >= least
         gaps = None if item.gaps is None else item.gaps[item.gaps[:, 0] >= least]
-        specks = len(item.areas) - len(areas)
-        kept.append(dataclasses.replace(item, areas=areas, gaps=gaps, specks=specks))
+        sizes = {"areas": item.areas[large], "diameters": item.diameters[large]}
+        specks = len(large) - int(large.sum())
+        kept.append(dataclasses.replace(item, **sizes, gaps=gaps, specks=specks))
     return kept
 
 
-def _areas(ids_S: np.ndarray) -> np.ndarray:
-    if ids_S.min() >= 0 and ids_S.max() < max(1 << 16, 2 * ids_S.size):
-        counts = np.bincount(ids_S.ravel())[1:]
-        return np.asarray(counts[counts > 0], np.float64)
-    ids, counts = np.unique(ids_S, return_counts=True)
-    return np.asarray(counts[ids != 0], np.float64)
+def _areas(ids_S: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels of each object, and its pixel faces to what is around it in the image."""
+    if ids_S.min() < 0 or ids_S.max() >= max(1 << 16, 2 * ids_S.size):
+        ranks_S = np.unique(ids_S, return_inverse=True)[1]
+        ids_S = np.where(ids_S == 0, 0, ranks_S.reshape(ids_S.shape) + 1)
+    counts = np.bincount(ids_S.ravel())
+    edges = np.zeros(len(counts))
+    for axis in range(ids_S.ndim):
+        ids = np.moveaxis(ids_S, axis, 0)
+        one, other = ids[:-1], ids[1:]
+        meet = one != other
+        for side in (one, other):
+            edges += np.bincount(side[meet], minlength=len(counts))
+    there = counts > 0
+    there[0] = False
+    return counts[there].astype(np.float64), edges[there]
 
 
 def _touching(ids_S: np.ndarray) -> tuple[int, int]:

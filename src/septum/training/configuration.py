@@ -25,6 +25,7 @@ from septum.training.choices import (
 )
 from septum.training.data import is_divisible
 from septum.training.learning_choices import (
+    choose_goal,
     choose_loss,
     choose_sampling,
     choose_schedule,
@@ -54,6 +55,7 @@ CHOOSERS = (
     choose_sampling,
     choose_steps,
     choose_schedule,
+    choose_goal,
     choose_validation,
 )
 """In this order: a later one builds on those before it, as the steps on the tile."""

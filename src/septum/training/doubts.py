@@ -17,6 +17,8 @@ FALLEN = 0.95
 FAR = 2.0
 """Times the training loss at which the validation loss is far from it: the weights are the same,
 and augmentation makes training images the harder ones."""
+HARDLY = 0.01
+"""Share of what is drawn below which what is predicted is nothing."""
 EVERYTHING = 0.999
 """Share of a class in the prediction from which on it is everything."""
 
@@ -52,12 +54,12 @@ def _doubt_predictions(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         return {}
     record = records[-1]
     predicted, drawn = record["predicted_share"], record["object_share"]
-    if predicted == 0 and drawn > 0:
+    if predicted < HARDLY * drawn:
         return {
-            "nothing": f"at step {record['step']} all of the validation images is predicted as "
-            f"background, though {drawn:.1%} is drawn as object; should that stay so: --set "
-            "training.object_share=0.5 shows objects more often, --set "
-            "loss.class_weight=balanced counts them more"
+            "nothing": f"at step {record['step']} {'all' if not predicted else 'nearly all'} of "
+            f"the validation images is predicted as background, though {drawn:.1%} is drawn as "
+            "object; should that stay so: --set training.object_share=0.5 (or more) shows objects "
+            "more often, --set loss.class_weight=balanced counts them more"
         }
     if predicted > EVERYTHING > drawn:
         return {

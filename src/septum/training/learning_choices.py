@@ -6,7 +6,9 @@ The functions are as those of `septum.training.choices`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+
+import numpy as np
 
 from septum.annotation.pairs import split_validation
 from septum.model import network_footprint
@@ -26,6 +28,8 @@ VALIDATIONS_IN_ALL, PATIENCE = 10, 4
 """In a whole run; and so many of them in a row that were no better end it."""
 VALIDATED, SHARES = 3, (0.2, 0.3, 0.4, 0.5)
 """So many images validate, of fewer than twelve one of four; and larger shares that are tried."""
+SMALL = 0.1
+"""Share of the pixels of a class below which the share of wrong pixels says little of its mask."""
 NEAR = 0.05
 """Share of the objects below which nobody minds that they are near each other."""
 NARROW = 3.0
@@ -107,17 +111,35 @@ def choose_steps(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
 
 
 def choose_schedule(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
-    """As many in any run, an end where they show no gain, and what that goes by."""
-    section, meaning = recipe.training, survey.meaning
-    if meaning is not None and meaning.kind == "instances":
-        reason = "the model that finds objects best; few pixels decide how well they are kept apart"
-        yield Choice("training.keep_best", "object_error", reason)
+    """As many validations in any run, and an end where they show no gain."""
+    section = recipe.training
     if not section.steps:
         return
     every = max(section.steps // VALIDATIONS_IN_ALL, 1)
     yield Choice("training.validate_every", every, "ten times in all")
     reason = "ends by itself when so many validations in a row were no better"
     yield Choice("training.patience", PATIENCE, reason)
+
+
+def choose_goal(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
+    """What the best model and its threshold go by."""
+    meaning = survey.meaning
+    assert meaning is not None
+    key, least = "training.keep_best", min(meaning.shares)
+    if meaning.kind == "instances":
+        reason = "the model that finds objects best; few pixels decide how well they are kept apart"
+        yield Choice(key, "object_error", reason)
+        return
+    if meaning.class_count > 2:
+        reason = "the model with the best masks, of which each class counts alike"
+        yield Choice(key, "iou_error", reason)
+    elif least < SMALL:
+        words = f"of {100 * least:.1f} % of the pixels few are wrong if none of them is found"
+        yield Choice(key, "iou_error", f"the model with the best mask: {words}")
+    walls = recipe.loss.border_weight > 0 or recipe.training.threshold != "auto"
+    if meaning.class_count == 2 and not walls:
+        reason = "no walls are to be kept: that of the best mask of validation images"
+        yield Choice("training.threshold", "iou", reason)
 
 
 def choose_validation(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
@@ -131,12 +153,22 @@ def choose_validation(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
         return
     if len(stacks) == 1 and covered == len(names):
         count = max(least, round(section.fraction * len(names)))
-        reason = "the end of the series: neighbours look alike, so a block is kept, not single ones"
-        yield Choice("validation.last", count, reason)
+        start = _block_start([not image.empty for image in survey.images], count)
+        reason = "neighbours look alike, so a block is kept, not single ones"
+        if start + count == len(names):
+            yield Choice("validation.last", count, f"the end of the series: {reason}")
+        else:
+            block = tuple(names[start : start + count])
+            why = "a part of the series that has objects and leaves some, as its end does not"
+            yield Choice("validation.names", block, f"{why}: {reason}")
     elif len(stacks) > 1 and covered == len(names):
         own = sorted({_stack(row.names[0]) for row in survey.series})
         if len(own) == len(stacks):  # else their names do not tell them apart
             _, held = split_validation(own, Validation(fraction=section.fraction))
+            drawn = {_stack(image.name) for image in survey.images if not image.empty}
+            if len(drawn) > 1 and drawn.isdisjoint(own[index] for index in held):
+                own = sorted(drawn)
+                _, held = split_validation(own, Validation(fraction=section.fraction))
             reason = "whole stacks: slices of one stack look alike"
             yield Choice("validation.names", tuple(own[index] for index in held), reason)
     else:
@@ -157,6 +189,19 @@ def choose_validation(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
         if share > section.fraction:
             reason += f", so large that {len(held)} validate: one alone would decide much"
         yield Choice("validation.fraction", share, reason)
+
+
+def _block_start(drawn: Sequence[bool], count: int) -> int:
+    """Where so many neighbours begin that validate: at the end, unless no object is there, or most
+    are; then the last ones among which objects are no rarer than among all.
+    """
+    inside = np.convolve(drawn, np.ones(count), "valid")
+    total, end = sum(drawn), len(drawn) - count
+    divides = (inside > 0) & (inside <= total / 2)
+    usual = divides & (inside >= count * total / len(drawn))
+    if divides[end] or not divides.any():
+        return end
+    return int(np.flatnonzero(usual if usual.any() else divides)[-1])
 
 
 def _stack(name: str) -> str:

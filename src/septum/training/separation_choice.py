@@ -46,9 +46,10 @@ def with_choices(model: Model, recipe: Recipe, data: Data, device: torch.device)
     """With the threshold, and how objects are told apart, that the recipe asks for."""
     predictor = prepare(model, device)
     learnt = [(predictor, item) for item in data.examined or data.training]
-    if not _tells_objects(recipe, data.meaning):
-        return choose_objects(model, recipe, learnt, data.meaning)
     held = [(predictor, item) for item in data.validation]
+    if not _tells_objects(recipe, data.meaning):
+        asked = held if recipe.training.threshold == "iou" else learnt
+        return choose_objects(model, recipe, asked, data.meaning)
     more = [] if data.validates_on_training else learnt
     return choose_objects(model, recipe, held, data.meaning, more)
 
@@ -68,7 +69,8 @@ def choose_objects(
             threshold=best.threshold, seeds=best.seeds, minimum=best.minimum, fill=best.fill
         )
     predictors, items = zip(*asked, strict=True)
-    return model.replace(threshold=choose_threshold(predictors, Targets(items, meaning)))
+    walls = recipe.training.threshold != "iou"
+    return model.replace(threshold=choose_threshold(predictors, Targets(items, meaning), walls))
 
 
 def _tells_objects(recipe: Recipe, meaning: LabelMeaning) -> bool:

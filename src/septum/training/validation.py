@@ -157,13 +157,25 @@ def _share(classes_S: np.ndarray, valid_S: np.ndarray) -> float:
     return float(((classes_S > 0) & valid_S).sum() / max(int(valid_S.sum()), 1))
 
 
-def choose_threshold(predictors: Sequence[Predictor], targets: Sequence[AnnotatedTarget]) -> float:
-    """The threshold with the smallest mean Rand error over at most THRESHOLD_IMAGES images.
+def measure_of(scores: dict[str, float], measure: str) -> float:
+    """What `training.keep_best` goes by, lower is better; the loss, where labels have no such."""
+    if measure == "iou_error":
+        return 1 - scores["iou"]
+    return scores.get(measure, scores["loss"])
 
-    Only thresholds whose mean IoU is at least KEPT_IOU of the best one count: a mask that
-    separates everything because it has shrunk to specks is none. The images are evenly spread over
-    ``targets``, each predicted by its own of ``predictors``. They should be training images: a
-    threshold chosen on validation images would flatter the scores there.
+
+def choose_threshold(
+    predictors: Sequence[Predictor], targets: Sequence[AnnotatedTarget], walls: bool = True
+) -> float:
+    """The best threshold for at most THRESHOLD_IMAGES images, evenly spread over ``targets``, each
+    predicted by its own of ``predictors``.
+
+    With ``walls`` that with the smallest mean Rand error; only thresholds whose mean IoU is at
+    least KEPT_IOU of the best one count: a mask that separates everything because it has shrunk to
+    specks is none. These should be training images: a threshold chosen on validation images would
+    flatter the scores there. Without walls Rand error, which does not see what is invented in the
+    background, speaks for a threshold as low as is allowed: then it is that with the best IoU of
+    all images together, of equal ones the nearest to one half.
     """
     count = min(THRESHOLD_IMAGES, len(targets))
     places = [round(i) for i in np.linspace(0, len(targets) - 1, count)]
@@ -173,6 +185,11 @@ def choose_threshold(predictors: Sequence[Predictor], targets: Sequence[Annotate
         for place, target in zip(places, chosen, strict=True)
     ]
     valids = [target.classes_S != IGNORE for target in chosen]
+    if not walls:
+        return max(
+            sorted(THRESHOLDS, key=lambda threshold: abs(threshold - 0.5)),
+            key=lambda threshold: _joint_iou(probabilities, chosen, threshold),
+        )
     ious = [
         np.mean(
             [
@@ -188,3 +205,16 @@ def choose_threshold(predictors: Sequence[Predictor], targets: Sequence[Annotate
     truths = [target.instances_S for target in chosen]
     threshold, _ = best_threshold(probabilities, truths, good, valids)
     return threshold
+
+
+def _joint_iou(
+    probabilities: Sequence[np.ndarray], targets: Sequence[AnnotatedTarget], threshold: float
+) -> float:
+    """IoU of the object in all images together, so that empty ones count by what is invented."""
+    both, either = 0, 0
+    for probability_S, target in zip(probabilities, targets, strict=True):
+        valid_S, object_S = target.classes_S != IGNORE, target.classes_S == 1
+        found_S = (probability_S > threshold) & valid_S
+        both += int((found_S & object_S).sum())
+        either += int((found_S | object_S).sum())
+    return both / max(either, 1)
