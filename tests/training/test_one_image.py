@@ -117,6 +117,22 @@ def test_of_an_image_too_large_to_be_predicted_windows_of_its_part_validate(
         assert item.box[1].stop <= 120
 
 
+def test_in_memory_windows_of_its_part_validate_too(
+    tmp_path: Path, tiny: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = load_data(write_one(tmp_path, chequered((40, 160))), tiny())
+    (whole,) = data.validation
+    monkeypatch.setattr(data_module, "LARGEST_VALIDATED", 500)
+    monkeypatch.setattr(windows_module, "WINDOW_PIXELS", 400)
+    parts = load_data(data.path, tiny()).validation
+    assert len(parts) == data_module.SHOWN_EACH
+    for part in parts:
+        assert part.name.startswith(f"{whole.name}[")
+        y, x = (int(side.partition(":")[0]) for side in part.name[:-1].split("[")[-1].split(", "))
+        np.testing.assert_array_equal(part.image_CS, whole.image_CS[:, y : y + 20, x : x + 20])
+        np.testing.assert_array_equal(part.labels_S, whole.labels_S[y : y + 20, x : x + 20])
+
+
 def test_training_on_one_image_says_so_and_its_model_names_the_parts(
     tmp_path: Path,
     squares: Path,

@@ -199,17 +199,45 @@ def test_evenly_spread_images_are_looked_at_up_to_so_many_pixels(
         return usual(labels, meaning, name)
 
     monkeypatch.setattr(separation_choice, "make_truth", note)
-    monkeypatch.setattr(separation_choice, "MOST_PIXELS", 3 * 20 * 20)
+    monkeypatch.setattr(separation_choice, "MOST_PIXELS", 9 * 20 * 20)
     ids = np.zeros((20, 20), np.int32)
     ids[5:9, 5:9] = 1
     certain = (ids > 0).astype(float)
-    items = [annotated(np.stack([1 - certain, certain]), ids, str(n)) for n in range(9)]
+    items = [annotated(np.stack([1 - certain, certain]), ids, str(n)) for n in range(17)]
     tune_separation([(known, item) for item in items], NUMBERED)
-    assert seen == ["0", "4", "8"]
+    assert seen == [str(n) for n in range(0, 17, 2)]
+
+
+@pytest.mark.parametrize(("count", "each"), [(1, 8), (3, 2), (30, 1)])
+def test_of_large_images_windows_with_objects_are_looked_at(
+    count: int, each: int, known: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first image alone, as large as all that is looked at, would decide for others."""
+    seen: list[Any] = []
+    usual = separation_choice.make_truth
+
+    def note(labels_S: np.ndarray, meaning: Any, name: str) -> Any:
+        seen.append((name, labels_S))
+        return usual(labels_S, meaning, name)
+
+    monkeypatch.setattr(separation_choice, "make_truth", note)
+    monkeypatch.setattr(separation_choice, "MOST_PIXELS", 6400)
+    ids = np.zeros((90, 100), np.int32)
+    ids[10:80, 20:24], ids[10:80, 60:64] = 1, 2
+    certain = (ids > 0).astype(float)
+    maps = np.stack([1 - certain, certain])
+    items = [annotated(maps, ids, f"a{n}") for n in range(count)]
+    tune_separation([(known, item) for item in items], NUMBERED)
+    chosen = {f"a{round(n)}" for n in np.linspace(0, count - 1, min(count, 8))}
+    assert [name.partition("[")[0] for name, _ in seen] == sorted(
+        [name for name in chosen for _ in range(each)], key=lambda name: int(name[1:])
+    )
+    assert all(labels_S.size <= 6400 / each / min(count, 8) for _, labels_S in seen)
+    assert np.mean([labels_S.any() for _, labels_S in seen]) > 0.8
+    first = [name for name, _ in seen]
     seen.clear()
-    monkeypatch.setattr(separation_choice, "MOST_PIXELS", 1)
     tune_separation([(known, item) for item in items], NUMBERED)
-    assert seen == ["0"]
+    assert [name for name, _ in seen] == first
 
 
 def test_training_images_help_where_validation_images_are_few(

@@ -20,7 +20,7 @@ from septum.images.intensity_range import IntensityRange, fit_intensity_range
 from septum.memory import available_memory
 from septum.network.heads import OF_OBJECTS, check_head
 from septum.recipe import Recipe
-from septum.training.windows import AnyItem, StoredWindow, spread_windows
+from septum.training.windows import AnyItem, StoredWindow, large_windows, spread_windows
 
 MEMORY_SHARE = 0.4
 """Of the memory that is free to a process: a larger set is left in its files."""
@@ -114,8 +114,8 @@ def load_data(path: Path, recipe: Recipe, memory: int | None = None) -> Data:
     )
     intensity = fit_intensity_range((item.image_CS for item in training), recipe.intensity)
     remarks = _remarks(meaning, recipe, pairs, stored)
-    divided = parts is not None
-    return Data(path, training, validation, meaning, intensity, (), divided, remarks)
+    divided, held = parts is not None, _validated(validation)
+    return Data(path, training, held, meaning, intensity, (), divided, remarks)
 
 
 def _remarks(
@@ -148,9 +148,7 @@ def divide(item: AnyItem, meaning: LabelMeaning) -> tuple[list[AnyItem], list[An
         return item.cut(tuple(sides))
 
     def has_object(part: AnyItem) -> bool:
-        windows = (
-            spread_windows([part], 1, SHOWN_EACH) if isinstance(part, StoredWindow) else [part]
-        )
+        windows = large_windows(part, SHOWN_EACH) if isinstance(part, StoredWindow) else [part]
         maps = (to_target(window.labels_S, meaning, window.name)[0] for window in windows)
         return any(((classes_S > 0) & (classes_S != IGNORE)).any() for classes_S in maps)
 
@@ -188,20 +186,25 @@ def _left_in_files(
     training, held = parts or tuple(
         [whole[index] for index in side] for side in (train_indices, validation_indices)
     )
-    validation = [
-        part
-        for item in held
-        for part in (
-            [item]
-            if math.prod(item.extents) <= LARGEST_VALIDATED
-            else spread_windows([item], 1, SHOWN_EACH)
-        )
-    ]
+    validation = _validated(held)
     examined = _examined(training)
     intensity = fit_intensity_range((item.image_CS for item in examined), recipe.intensity)
     remarks = _remarks(meaning, recipe, pairs, stored)
     divided = parts is not None
     return Data(path, training, validation, meaning, intensity, examined, divided, remarks)
+
+
+def _validated(held: Sequence[AnyItem]) -> list[AnyItem]:
+    """As they are, or of images too large for that some windows."""
+    return [
+        part
+        for item in held
+        for part in (
+            [item]
+            if math.prod(item.extents) <= LARGEST_VALIDATED
+            else large_windows(item, SHOWN_EACH)
+        )
+    ]
 
 
 def _examined(items: Sequence[StoredWindow]) -> list[StoredWindow]:

@@ -23,7 +23,7 @@ from septum.recipe import Recipe
 from septum.training.data import Data, Item
 from septum.training.object_scores import SMALL, SPECK, areas_of, quality
 from septum.training.validation import Targets, choose_threshold
-from septum.training.windows import in_memory
+from septum.training.windows import in_memory, random_windows
 
 THRESHOLDS = (0.5, 0.4, 0.6, 0.3, 0.7, 0.8, 0.9)
 SEEDS = (None, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
@@ -34,8 +34,12 @@ MINIMUMS = (0.0, 0.25, 0.5, 1.0)
 """Smallest objects that are tried, in shares of a small true one."""
 HOLES = (0.0, 0.03, 0.1, 0.3)
 """Largest holes that are tried to be filled, in shares of a middling true object."""
-MOST_PIXELS = 2**22
-"""Of so many pixels of images, evenly spread over them, objects are compared."""
+MOST_PIXELS, WINDOWED = 2**22, 8
+"""Of so many pixels of images, evenly spread over them, objects are compared; where that is less
+than so many images, in windows: the objects of one large image may be unlike those of others."""
+
+TRIED = 4
+"""Windows that are looked at for objects, for each that is taken."""
 
 
 Asked = Sequence[tuple[Predictor, Item]]
@@ -89,7 +93,7 @@ def describe_choices(model: Model) -> str:
 def tune_separation(asked: Asked, meaning: LabelMeaning, more: Asked = ()) -> Separation:
     """The choice with the best objects in images spread over ``asked``, of MOST_PIXELS at most.
 
-    What of these ``asked`` leaves over is taken from ``more``.
+    Of large images there are windows. What ``asked`` leaves over is taken from ``more``.
 
     The best have the largest mean of the average precisions at IoU 0.5, 0.55 … 0.9, over all
     objects; where not every object was drawn, over those and what is found beside them. Threshold
@@ -97,7 +101,9 @@ def tune_separation(asked: Asked, meaning: LabelMeaning, more: Asked = ()) -> Se
     specks, then the smallest object, then the largest hole that is filled.
     """
     pairs = []
-    chosen = _spread(asked, MOST_PIXELS) or asked[:1]
+    chosen = _spread(asked, MOST_PIXELS)
+    if len(chosen) < min(len(asked), WINDOWED):
+        chosen = _windows(asked)
     room = MOST_PIXELS - sum(math.prod(item.extents) for _, item in chosen)
     for predictor, item in [*chosen, *_spread(more, room)]:
         annotated = in_memory(item)
@@ -131,3 +137,16 @@ def _spread(asked: Asked, room: int) -> Asked:
         if sum(math.prod(item.extents) for _, item in chosen) <= room:
             return chosen
     return []
+
+
+def _windows(asked: Asked) -> Asked:
+    """WINDOWED windows in as many images, or several in each; of empty ones another is tried."""
+    count = min(len(asked), WINDOWED)
+    each = WINDOWED // count
+    found: list[tuple[Predictor, Item]] = []
+    for place in np.linspace(0, len(asked) - 1, count):
+        predictor, item = asked[round(place)]
+        windows = random_windows(item, TRIED * each, MOST_PIXELS // (count * each))
+        drawn = [window for window in windows if np.any(window.labels_S)]
+        found += [(predictor, window) for window in [*drawn, *windows][:each]]
+    return found

@@ -79,18 +79,21 @@ class StoredWindow:
         return self.pair.read_labels(self.box)
 
     def cut(self, box: Box) -> StoredWindow:
-        """The part ``box`` of an image that is not itself a part."""
-        return dataclasses.replace(self, box=box)
+        """The part ``box`` of it: one slice a spatial axis, in pixels."""
+        return dataclasses.replace(self, box=self._of_the_whole(box))
 
     def read(self, box: Box | None = None) -> Annotated:
         """Image and labels together, or the part ``box`` of them."""
-        if self.box is not None and box is not None:
-            box = tuple(
-                slice(outer.start + inner.start, outer.start + inner.stop)
-                for outer, inner in zip(self.box, box, strict=True)
-            )
-        annotated = self.pair.read(self.box if box is None else box)
+        annotated = self.pair.read(self.box if box is None else self._of_the_whole(box))
         return dataclasses.replace(annotated, name=self.name)
+
+    def _of_the_whole(self, box: Box) -> Box:
+        if self.box is None:
+            return box
+        return tuple(
+            slice(outer.start + inner.start, outer.start + inner.stop)
+            for outer, inner in zip(self.box, box, strict=True)
+        )
 
 
 def in_memory(item: Annotated | StoredWindow) -> Annotated:
@@ -100,7 +103,7 @@ def in_memory(item: Annotated | StoredWindow) -> Annotated:
 
 def glimpse(item: Annotated | StoredWindow) -> Annotated:
     """``item`` in memory, or a window of it if it is too large to be shown."""
-    return in_memory(_parts(item, 1)[0] if isinstance(item, StoredWindow) else item)
+    return in_memory(large_windows(item, 1)[0] if isinstance(item, StoredWindow) else item)
 
 
 def spread_windows(
@@ -115,25 +118,37 @@ def spread_windows(
         windows[round(place)]
         for place in np.linspace(0, len(windows) - 1, min(count, len(windows)))
     ]
-    return [part for window in chosen for part in _parts(window, each, pixels)]
+    return [part for window in chosen for part in large_windows(window, each, pixels)]
 
 
-def _parts(window: StoredWindow, count: int, pixels: int | None = None) -> list[StoredWindow]:
-    extents = window.extents
-    if math.prod(extents) <= WINDOW_PIXELS:
-        return [window]
-    corner = [part.start for part in window.box] if window.box else [0] * len(extents)
-    side = _side(extents, pixels or WINDOW_PIXELS)
-    seed = int.from_bytes(hashlib.sha256(window.name.encode()).digest()[:8], "big")
+def large_windows(item: AnyItem, count: int, pixels: int | None = None) -> list[AnyItem]:
+    """``item``; if it has more than ``WINDOW_PIXELS``, so many windows, see `spread_windows`."""
+    if math.prod(item.extents) <= WINDOW_PIXELS:
+        return [item]
+    return random_windows(item, count, pixels or WINDOW_PIXELS)
+
+
+def random_windows(item: AnyItem, count: int, pixels: int) -> list[AnyItem]:
+    """``item``; if it has more pixels, so many windows of so many at most, at places that depend on
+    the name alone.
+    """
+    extents = item.extents
+    if math.prod(extents) <= pixels:
+        return [item]
+    side = _side(extents, pixels)
+    seed = int.from_bytes(hashlib.sha256(item.name.encode()).digest()[:8], "big")
     rng = np.random.default_rng(seed)
     parts = []
     for _ in range(count):
         starts = [int(rng.integers(max(extent - side, 0) + 1)) for extent in extents]
-        box = tuple(
-            slice(first + start, first + min(start + side, extent))
-            for first, start, extent in zip(corner, starts, extents, strict=True)
+        parts.append(
+            item.cut(
+                tuple(
+                    slice(start, min(start + side, extent))
+                    for start, extent in zip(starts, extents, strict=True)
+                )
+            )
         )
-        parts.append(StoredWindow(window.pair, box))
     return parts
 
 
