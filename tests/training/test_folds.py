@@ -143,6 +143,24 @@ def test_a_run_stopped_in_a_fold_goes_on_and_ends_as_one_that_was_not(
             assert torch.equal(value, other.network.state_dict()[name]), name
 
 
+def test_folds_stopped_on_the_way_to_more_steps_all_come_to_them(
+    three: Path, squares: Path, tmp_path: Path, interrupt_after: Callable[[int | None], None]
+) -> None:
+    """A fold that once came to its end, and was stopped on the way to a later one, is not done."""
+    out = tmp_path / "run"
+    shutil.copytree(three, out)
+    more = fold_of(out, 0).recipe().training.steps + 6
+    interrupt_after(more - 3)
+    command = rf"fold 1 of 3.* --folds 3 --resume --set training\.steps={more}$"
+    with pytest.raises(Interrupted, match=command):
+        train_folds(squares, out, 3, [f"training.steps={more}"], resume=True)
+    interrupt_after(None)
+    said: list[str] = []
+    train_folds(squares, out, 3, [f"training.steps={more}"], resume=True, say=said.append)
+    assert not [line for line in said if "done before" in line]
+    assert [fold_of(out, n).history()[-1]["step"] for n in range(3)] == [more] * 3
+
+
 def test_all_folds_go_on_with_more_steps_and_with_nothing_else(
     three: Path, squares: Path, tmp_path: Path, tiny: Callable[..., Recipe]
 ) -> None:

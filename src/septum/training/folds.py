@@ -69,7 +69,7 @@ def train_folds(
         run = fold_of(out, number)
         begun = run.holds_a_run()
         again = _again(run, recipe) if begun else None
-        if run.last.exists() and again == run.recipe():
+        if again is not None and again == run.recipe() and _has_ended(run, again):
             say(f"fold {number + 1} of {count}: done before")
             if whole.writes and not run.report.exists():  # stopped just before it was written
                 done(run)
@@ -85,9 +85,9 @@ def train_folds(
             train(data, run.path, chosen, resume=begun, hours=planned, device=device)
         except Interrupted:
             raise Interrupted(
-                f"stopped in fold {number + 1} of {count}; everything is saved; go on with: septum "
-                f"train {shlex.quote(str(data))} --out {shlex.quote(str(out))} --folds {count} "
-                "--resume"
+                f"stopped in fold {number + 1} of {count}; everything is saved; go on with: "
+                + shlex.join(["septum", "train", str(data), "--out", str(out), "--folds"])
+                + f" {count} --resume{_sets(recipe) if resume else ''}"
             ) from None
         if whole.writes and number and not read_reasons(run.recipe_file):
             write_recipe(run, run.recipe(), read_reasons(first.recipe_file))
@@ -140,6 +140,18 @@ def join_folds(data: Path, runs: Sequence[RunFolder], device: str = "auto") -> M
 def fold_of(out: Path, number: int) -> RunFolder:
     """The run of one fold, counted from 0."""
     return RunFolder(out / f"fold-{number}")
+
+
+def _sets(recipe: Recipe | Sequence[str] | None) -> str:
+    """The changes as they are given to the command; folds that were done before go on by them."""
+    changes = () if isinstance(recipe, Recipe) else recipe or ()
+    return "".join(f" --set {shlex.quote(change)}" for change in changes)
+
+
+def _has_ended(run: RunFolder, recipe: Recipe) -> bool:
+    """Whether a fold has come to the end that its recipe has now, not to an earlier one alone."""
+    state = run.load_state() if run.last.exists() else None
+    return state is not None and state[1].get("ended") == recipe.training.model_dump()
 
 
 def _again(run: RunFolder, recipe: Recipe | Sequence[str] | None) -> Recipe:

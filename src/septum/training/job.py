@@ -71,8 +71,7 @@ class Job:
         self.targets = Targets(data.validation, data.meaning)
         self.steps_per_epoch = math.ceil(len(data.training) / section.batch)
         self.steps = planned_steps(recipe, data)
-        self.longer = False
-        """Whether the run was begun with fewer steps."""
+        self.longer = False  # whether the run was begun with fewer steps
         self.choices: list[str] = []
         """How the recipe was chosen, in words, if it was."""
         self.validate_every = section.validate_every or self.steps_per_epoch
@@ -82,8 +81,9 @@ class Job:
         self.latest: dict[str, Any] = {}
         self.losses = LossRecord(device, ranks, section.learning_rate)
         self._rate = 0.0
-        self._clock = time.monotonic()
-        self._saved = time.monotonic()
+        self._clock = self._saved = time.monotonic()
+        self.ended: dict[str, Any] = {}
+        """The training section that the run has come to the end of."""
 
     @property
     def description(self) -> list[str]:
@@ -240,6 +240,7 @@ class Job:
             "rate": self._rate,
             "seconds": self.seconds,
             "left_in_files": self.data.stored,
+            "ended": self.ended,
             **self.data.fingerprints,
         }
         self.run.save_state(tensors, counters)
@@ -279,13 +280,12 @@ class Job:
         """
         if not self.ranks.first:
             return ""
-        last = self.model()
-        best = last if self.best["step"] == self.step else load_model(self.run.best)
-        about = (self.recipe, self.data, self.device)
-        last = with_choices(last, *about)
-        best = last if self.best["step"] == self.step else with_choices(best, *about)
+        about, is_best = (self.recipe, self.data, self.device), self.best["step"] == self.step
+        last = with_choices(self.model(), *about)
+        best = last if is_best else with_choices(load_model(self.run.best), *about)
         self.run.save_last(last)
         self.run.save_best(best)
+        self.ended = self.recipe.training.model_dump()
         self.save(now=True)
         measure = self.recipe.training.keep_best
         return (
