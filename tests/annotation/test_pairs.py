@@ -358,6 +358,23 @@ def test_folds_hold_every_image_once_and_are_balanced(names: list[str], folds: i
     assert max(map(len, dealt)) - min(map(len, dealt)) <= 1
 
 
+def test_planes_of_stacks_are_dealt_with_their_neighbours() -> None:
+    """A plane whose neighbours train says little of the model."""
+
+    def dealt(names: list[str], folds: int) -> list[list[str]]:
+        parts = [Validation(folds=folds, fold=fold) for fold in range(folds)]
+        return [[names[i] for i in split_validation(names, part)[1]] for part in parts]
+
+    one = [f"v[{n}]" for n in range(8)]
+    assert dealt(one, 3) == [one[:3], one[3:6], one[6:]]
+    several = [f"{name}[{n}]" for name in "abcde" for n in range(3)]
+    found = dealt(several, 2)
+    assert sorted(functools.reduce(operator.iadd, found, [])) == sorted(several)
+    for part in found:
+        assert len(part) == 3 * len({name[0] for name in part})
+    assert sorted(len(part) for part in found) == [6, 9]
+
+
 def test_names_indices_and_whole_stacks_are_chosen() -> None:
     names = ["a[0]", "a[1]", "b", "7", "c"]
     assert split_validation(names, Validation(names=("a",)))[1] == [0, 1]

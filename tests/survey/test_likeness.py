@@ -69,6 +69,65 @@ def test_groups_of_copies() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda image: image // 2 + 60,
+        lambda image: image + np.random.default_rng(0).normal(0, 12, image.shape),
+        lambda image: image[:, ::2, ::2],
+    ],
+)
+def test_a_changed_copy_is_found_among_others(change) -> None:  # type: ignore[no-untyped-def]
+    for seed in range(5):
+        images = [cells(seed), change(cells(seed)), cells(seed + 1)]
+        found = find_duplicates(
+            "abc", list(map(digest, images)), list(map(fingerprint, images)), ()
+        )
+        assert [(group.names, group.same) for group in found] == [(("a", "b"), False)]
+
+
+def spots(seed: int) -> np.ndarray:
+    """Few small bright ones on a background that the lamp shades as in every image."""
+    rng = np.random.default_rng([5, seed])
+    y, x = np.mgrid[-1:1:512j, -1:1:512j]
+    image = 100 * (1 - 0.15 * (x * x + y * y)) + 8 * x + rng.normal(0, 2, (512, 512))
+    for row, column in rng.integers(0, 500, (40, 2)):
+        image[row : row + 8, column : column + 8] += 60
+    return np.clip(image, 0, 255).astype(np.uint8)[np.newaxis]
+
+
+def test_images_that_share_their_shading_are_no_copies() -> None:
+    images = [spots(seed) for seed in range(8)]
+    assert min(correlation(a, b) for i, a in enumerate(images) for b in images[:i]) > ALIKE - 0.02
+    names = [f"i{n}" for n in range(8)]
+    prints = list(map(fingerprint, images))
+    assert find_duplicates(names, list(map(digest, images)), prints, ()) == ()
+    copied = [*images, (images[3] * 0.8).astype(np.uint8)]
+    (group,) = find_duplicates(
+        [*names, "copy"], list(map(digest, copied)), list(map(fingerprint, copied)), ()
+    )
+    assert (group.names, group.same) == (("i3", "copy"), False)
+
+
+def test_empty_ends_of_a_stack_are_no_copies_and_no_images_to_take_away(
+    tmp_path: Path, look
+) -> None:  # type: ignore[no-untyped-def]
+    import tifffile
+
+    pairs = [make_membranes((128, 128), np.random.default_rng(seed)) for seed in range(8)]
+    image, labels = (np.stack(part) for part in zip(*pairs, strict=True))
+    image[[0, 1, 7]], labels[[0, 1, 7]] = 0, 0
+    tifffile.imwrite(tmp_path / "x-volume.tif", image)
+    tifffile.imwrite(tmp_path / "x-labels.tif", labels)
+    survey = look(tmp_path)
+    assert survey.duplicates == ()
+    (said,) = [problem for problem in survey.problems if problem.kind == "constant"]
+    assert said.level == "note"
+    assert "x-volume.tif: the same grey value everywhere in 3 of 8 parts" in said.text
+    kinds = {problem.kind for problem in split_problems(survey, Validation(last=1))}
+    assert "leak" not in kinds
+
+
 def test_a_copied_file_and_a_darker_one(data: Path, spoil, look) -> None:  # type: ignore[no-untyped-def]
     for number, source in ((8, 2), (9, 5)):
         for part in ("images", "labels"):
@@ -105,6 +164,8 @@ def test_neighbours_on_both_sides_are_said_otherwise(tmp_path: Path, look) -> No
     assert "at 4 places" in said.text
     assert "no leak" in said.text
     assert "validation.last" in said.remedy
+    (dealt,) = split_problems(survey, Validation(folds=3))  # which takes no such setting
+    assert "validation.last" not in dealt.remedy
     (block,) = split_problems(survey, Validation(last=2))
     assert "at 1 place " in block.text
     assert "validation.last" not in block.remedy

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import replace
+
+import numpy as np
 
 from septum.annotation.drawn_labels import open_labels
 from septum.annotation.interpretation import interpret
@@ -60,7 +63,7 @@ def split_validation(names: Sequence[str], section: Validation) -> tuple[list[in
             if count == 1:
                 few = "1 image; leave them out, and a part of it validates"
             raise AnnotationError(f"validation.folds = {section.folds} for {few}")
-        chosen = set(_by_hash(names)[section.fold :: section.folds])
+        chosen = set(_deal(names, section.folds)[section.fold])
         setting = f"validation.folds = {section.folds}"
     else:
         order = _by_hash(names)
@@ -75,6 +78,21 @@ def split_validation(names: Sequence[str], section: Validation) -> tuple[list[in
             f"{count - 1}"
         )
     return [index for index in range(count) if index not in chosen], sorted(chosen)
+
+
+def _deal(names: Sequence[str], folds: int) -> list[list[int]]:
+    """Indices dealt by the hash of the names; planes of stacks, which are like their neighbours,
+    by whole stacks, or, where there are fewer of these, in as many blocks.
+    """
+    planes = [re.fullmatch(r"(.+)\[\d+\]", name) for name in names]
+    stacks = [plane[1] if plane else name for plane, name in zip(planes, names, strict=True)]
+    whole = sorted(set(stacks))
+    if len(whole) == len(names):
+        return [_by_hash(names)[fold::folds] for fold in range(folds)]
+    if len(whole) >= folds:
+        dealt = {whole[i]: place % folds for place, i in enumerate(_by_hash(whole))}
+        return [[i for i, s in enumerate(stacks) if dealt[s] == fold] for fold in range(folds)]
+    return [part.tolist() for part in np.array_split(np.arange(len(names)), folds)]
 
 
 def _hash(name: str) -> float:

@@ -17,6 +17,9 @@ SIDE = 16
 ALIKE = 0.985
 """Correlation of fingerprints of near-duplicates: a copy in other brightness, size or file type.
 Different images of the real sets stay below 0.97 (docs/decisions/0020)."""
+FLAT_ALIKE = 0.9
+"""And without the shading that images of one microscope share, which may be most of what there is
+in a field of small objects."""
 NEIGHBOURS, NEARER = 0.4, 0.1
 """Numbered files are frames where the median correlation of neighbours is above the first, and by
 the second above that of files half the row apart."""
@@ -28,7 +31,11 @@ BLOCK = 2048
 
 
 def digest(image_CS: np.ndarray) -> str:
-    """The same for the same pixels of the same shape and type."""
+    """The same for the same pixels of the same shape and type; "" of a constant image, as slices
+    beyond the ends of a specimen are.
+    """
+    if image_CS.min() == image_CS.max():
+        return ""
     described = hashlib.sha256(repr((image_CS.shape, image_CS.dtype.str)).encode())
     described.update(np.ascontiguousarray(image_CS).data)
     return described.hexdigest()
@@ -71,7 +78,7 @@ def find_duplicates(
     """
     groups: dict[str, list[int]] = {}
     for index, value in enumerate(digests):
-        groups.setdefault(value, []).append(index)
+        groups.setdefault(value or f"constant {index}", []).append(index)
     same = [Duplicates(tuple(names[i] for i in group), True) for group in groups.values()
             if len(group) > 1]  # fmt: skip
     firsts = [group[0] for group in groups.values() if fingerprints[group[0]] is not None]
@@ -85,9 +92,11 @@ def find_duplicates(
 
     rows_FS = [row for i in firsts if (row := fingerprints[i]) is not None]
     matrix = np.stack(rows_FS) if rows_FS else np.zeros((0, SIDE * SIDE))
+    flat = _without_shading(matrix)
     for start in range(0, len(firsts), BLOCK):
-        products = matrix[start : start + BLOCK] @ matrix.T
-        for one, other in np.argwhere(products >= ALIKE).tolist():
+        block = slice(start, start + BLOCK)
+        alike_FF = (matrix[block] @ matrix.T >= ALIKE) & (flat[block] @ flat.T >= FLAT_ALIKE)
+        for one, other in np.argwhere(alike_FF).tolist():
             first, second = firsts[start + one], firsts[other]
             rows = [row_of.get(names[i], -1 - i) for i in (first, second)]
             if first < second and rows[0] != rows[1]:
@@ -102,6 +111,17 @@ def find_duplicates(
     ]
     place = {name: index for index, name in enumerate(names)}
     return tuple(sorted([*same, *alike], key=lambda group: [place[name] for name in group.names]))
+
+
+def _without_shading(prints_FN: np.ndarray) -> np.ndarray:
+    """Fingerprints without the quadratic surface that fits each best, of length 1."""
+    y, x = np.mgrid[-1 : 1 : SIDE * 1j, -1 : 1 : SIDE * 1j]
+    surface, _ = np.linalg.qr(
+        np.stack([term.ravel() for term in (x * 0 + 1, x, y, x * x, x * y, y * y)], axis=1)
+    )
+    flat_FN = prints_FN - (prints_FN @ surface) @ surface.T
+    lengths = np.linalg.norm(flat_FN, axis=1, keepdims=True)
+    return np.asarray(flat_FN / np.maximum(lengths, 1e-6), np.float32)
 
 
 def find_series(

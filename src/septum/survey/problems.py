@@ -76,6 +76,8 @@ def split_problems(survey: Survey, section: Validation) -> list[Problem]:
             "model and its threshold are chosen by what has none"
         )
         remedy = "name images that have some: --set 'validation.names=[\"NAME\"]'"
+        if section.folds:
+            remedy = "fewer folds have more images each"
         found.append(_of(kept, "validation", "warning", text, remedy))
     for group in survey.duplicates:
         inside = [name for name in group.names if name in validation]
@@ -85,7 +87,9 @@ def split_problems(survey: Survey, section: Validation) -> list[Problem]:
                 f"validation image {some(inside)} is {_like(group)} training image "
                 f"{some(outside)}: scores there say nothing of new images"
             )
-            remedy = "take the copies away, or keep them together by validation.names"
+            remedy = "take the copies away"
+            if not section.folds:
+                remedy += ", or keep them together by validation.names"
             found.append(
                 Problem("leak", "warning", tuple(files[n] for n in group.names), text, remedy)
             )
@@ -101,7 +105,7 @@ def split_problems(survey: Survey, section: Validation) -> list[Problem]:
                 f"{row.correlation:.2f}); no leak, but scores flatter a little"
             )
             remedy = "a model for other series is best judged by another series"
-            if parted > 1:
+            if parted > 1 and not section.folds:
                 remedy += ", this one by a block at its end: validation.last=N"
             found.append(Problem("neighbours", "note", (row.stack,), text, remedy))
     return found
@@ -191,6 +195,14 @@ def _grey_values(survey: Survey, seen: Sequence[Seen]) -> Iterator[Problem]:
         ),
         "saturated": ("saturated: the brightest value at {} of the pixels", away),
     }
+    parts = Counter(image.image for image in survey.images)
+    blank = Counter(image.image for image in groups["constant"])
+    partly = {file: count for file, count in blank.items() if count < parts[file]}
+    groups["constant"] = [i for i in groups["constant"] if i.image not in partly]
+    for file, count in partly.items():
+        text = f"{file}: the same grey value everywhere in {count} of {parts[file]} parts of it"
+        remedy = "nothing need be done, if there is nothing in them"
+        yield Problem("constant", "note", (file,), text, remedy)
     for kind, group in groups.items():
         if group:
             text, remedy = words[kind]

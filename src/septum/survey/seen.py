@@ -104,7 +104,7 @@ class Reader:
             return explain(ImageFileError(f"{pair.image}: cannot be read: {error.strerror}"), pair)
 
     def _labels(self, pair: Pair, index: int) -> np.ndarray:
-        return load_pairs([pair], self.dimensions)[index].labels_S
+        return open_pairs([pair], self.dimensions)[index].read_labels()  # of that plane alone
 
     def _windows(self, item: StoredAnnotated) -> Iterator[Seen]:
         axes = item.image.image.axes

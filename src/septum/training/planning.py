@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 
@@ -51,8 +52,9 @@ def plan_steps(job: Job, hours: float) -> Recipe:
     start = time.monotonic()
     predictor = prepare(job.model(), job.device)
     validate(predictor, job.targets[:1], job.recipe.loss, job.sampler.weigh)
-    validation_seconds = (time.monotonic() - start) * len(job.ranks.share(len(job.targets)))
-    validation_seconds += statistics_seconds
+    pixels = [math.prod(item.extents) for item in job.targets.annotated]
+    own = sum(pixels[index] for index in job.ranks.share(len(pixels)))
+    validation_seconds = (time.monotonic() - start) * own / pixels[0] + statistics_seconds
 
     seconds = hours * 3600 * (1 - _FINISH_SHARE)
     section = job.recipe.training
