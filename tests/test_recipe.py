@@ -254,6 +254,19 @@ def test_what_is_wrong_is_named_with_its_key_and_value(change, message):
     assert "\n" not in str(refused.value)
 
 
+def test_of_several_changes_the_one_that_is_wrong_is_named(tmp_path):
+    with pytest.raises(RecipeError) as refused:
+        load_recipe("quick", ["training.steps=9", "training.tile=-4", "training.seed=1"])
+    assert str(refused.value).startswith("--set training.tile=-4: training.tile: ")
+    # What is wrong with two of them together is in neither, and is said of the recipe.
+    with pytest.raises(RecipeError, match=r"^quick: training: training\.steps or"):
+        load_recipe("quick", ["training.epochs=0", "training.steps=0"])
+    path = tmp_path / "own.toml"
+    path.write_text("[training]\ntile = -4\n", "utf-8")
+    with pytest.raises(RecipeError, match=r"own\.toml: training\.tile"):
+        load_recipe(str(path))
+
+
 def test_a_recipe_that_never_ends_is_refused():
     with pytest.raises(RecipeError, match=r"training\.steps or training\.epochs"):
         load_recipe("quick", ["training.steps=0"])

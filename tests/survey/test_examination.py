@@ -141,6 +141,9 @@ def test_stray_values(data: Path, spoil: Spoil, look: Look, only: Only) -> None:
     survey = look(data)
     assert survey.meaning is not None
     assert survey.meaning.class_values == (0, 128, 255)  # what it would be without
+    assert survey.ignored == {}  # they are refused
+    again = look(data, "labels.strays=ignore")
+    assert list(again.ignored) == ["strays"]
 
 
 def test_labels_that_mean_nothing(data: Path, spoil: Spoil, look: Look, only: Only) -> None:

@@ -38,10 +38,18 @@ def load_recipe(name_or_file: str, changes: Iterable[str] = ()) -> Recipe:
     Values are TOML (``training.steps=2000``, ``validation.names=["a", "b"]``); a bare word is
     taken as a string. Raises RecipeError naming the nearest known recipe or key.
     """
-    tree = _read_tree(name_or_file)
+    tree, changes = _read_tree(name_or_file), list(changes)
     for change in changes:
         apply_change(tree, change)
-    return build_recipe(tree, source=name_or_file)
+    try:
+        return build_recipe(tree, source=name_or_file)
+    except RecipeError as error:
+        said = str(error).removeprefix(f"{name_or_file}: ")
+        for change in reversed(changes):
+            key = change.partition("=")[0].strip()
+            if said.startswith((f"{key}: ", f"unknown key '{key}'")):
+                raise RecipeError(f"--set {change}: {said}") from None
+        raise
 
 
 def build_recipe(tree: Mapping[str, Any], source: str = "recipe") -> Recipe:

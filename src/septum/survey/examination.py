@@ -119,6 +119,7 @@ def _understand(
     def labels() -> Iterator[tuple[str, np.ndarray]]:
         return ((file, item.read_labels()) for file, item in files.items())
 
+    refused = False
     try:
         meaning = interpret(pairs, labels(), section)
     except AnnotationError as error:
@@ -126,7 +127,7 @@ def _understand(
         census = take_census(labels(), (DRAWN_IGNORED, *ignored_values(section)), pieces=False)
         strays = census.strays() | census.in_between()
         named = dict.fromkeys(str(files[f].label_path) for f, _, _ in census.where(strays))
-        kind = "strays" if strays else "meaning"
+        refused, kind = True, "strays" if strays else "meaning"
         problems.append(Problem(kind, "error", tuple(named), problem.text, problem.remedy))
         try:  # what could be said, were it not for them
             without = section.model_copy(update={"strays": "ignore"})
@@ -137,7 +138,10 @@ def _understand(
 
     def measure(index: int) -> Drawn:
         item = seen[index]
-        return measure_objects(item.read_labels(), meaning, item.name, gaps=index in shown)
+        drawn = measure_objects(item.read_labels(), meaning, item.name, gaps=index in shown)
+        if refused:  # strays, which are not ignored as long as nobody says so
+            drawn.ignored.pop("strays", None)
+        return drawn
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
         return meaning, list(threads.map(measure, range(len(seen))))
