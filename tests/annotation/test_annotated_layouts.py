@@ -208,6 +208,41 @@ def test_coco_in_a_folder(place: str, folder: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("images", "place"),
+    [
+        ("images/", "annotations.json"),
+        ("images/", "annotations.JSON"),
+        ("images/", "images/annotations.json"),
+        ("", "_annotations.coco.json"),
+    ],
+)
+def test_json_that_may_be_the_labels_is_named_where_there_are_none(
+    images: str, place: str, tmp_path: Path
+) -> None:
+    touch(tmp_path, f"{images}a.png", f"{images}b.png")
+    path = write_json(tmp_path / place, coco({"a.png": SHAPE, "b.png": SHAPE}, []))
+    whole = path.read_text()
+    path.write_text(whole[:-9])
+    with pytest.raises(AnnotationError, match=rf"{place}: cannot be read as JSON .*cut short"):
+        find_pairs(tmp_path)
+    write_json(path, {"_via_img_metadata": {}})
+    with pytest.raises(AnnotationError, match=rf"{place}: is a project of the VGG Image Annotator"):
+        find_pairs(tmp_path)
+    write_json(path, {"shapes": [], "imagePath": "a.png"})
+    with pytest.raises(AnnotationError, match=rf"{place}: is a LabelMe file: export it as COCO"):
+        find_pairs(tmp_path)
+    # Beside labels other JSON is none of ours.
+    touch(tmp_path, *(f"labels/{name}.png" if images else f"{name}_mask.png" for name in "ab"))
+    assert len(find_pairs(tmp_path)) == 2
+
+
+def test_a_coco_file_is_known_whatever_the_case_of_its_type(tmp_path: Path) -> None:
+    touch(tmp_path, "images/a.png")
+    write_json(tmp_path / "annotations.JSON", coco({"a.png": SHAPE}, []))
+    assert found(tmp_path)["a"] == ("images/a.png", "annotations.JSON", "COCO")
+
+
+@pytest.mark.parametrize(
     ("names", "words"),
     [
         (["images/a.png", "lables/a.png"], r"has images/ but no labels/ .*labels/ by lables/\?"),

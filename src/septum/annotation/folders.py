@@ -40,6 +40,7 @@ from septum.annotation.pair_files import (
     label_pair,
     object_pair,
     outlines_in,
+    refuse_unread,
 )
 from septum.errors import AnnotationError, InputError
 from septum.images.files import SUFFIXES, natural_key
@@ -59,10 +60,11 @@ def pairs_of_two_folders(data: Path) -> list[Pair]:
         return []
     if not image_folders or not label_folders:
         missing, there = ("images", label_folders) if label_folders else ("labels", image_folders)
-        known = LABEL_FOLDERS if image_folders else IMAGE_FOLDERS
+        near = misspelt(data, LABEL_FOLDERS if image_folders else IMAGE_FOLDERS)
+        if image_folders and not near:
+            refuse_unread([data, image_folders[0]])
         raise InputError(
-            f"{data}: has {there[0].name}/ but no {missing}/ folder; {misspelt(data, known)}"
-            "expected both"
+            f"{data}: has {there[0].name}/ but no {missing}/ folder; {near}expected both"
         )
     images, folder = images_in(image_folders[0]), label_folders[0]
     if not images:
@@ -100,8 +102,10 @@ def pairs_of_one_folder(data: Path, layouts: str) -> list[Pair]:
         if classes and len(next(iter(classes.values()))) > 1:
             return in_order(class_pair(image, masks) for image, masks in classes.items())
         held = f"{len(files)} image files but no labels" if files else "no image files"
-        hint = parts_of_set(data) or tables_in(data) or equal_names(files)
-        hint = hint or misspelt(data, (*IMAGE_FOLDERS, *LABEL_FOLDERS))
+        hint = parts_of_set(data) or misspelt(data, (*IMAGE_FOLDERS, *LABEL_FOLDERS))
+        if not hint:
+            refuse_unread([data])
+        hint = hint or tables_in(data) or equal_names(files)
         raise InputError(f"{data}: {held} in a layout known here; {hint}expected {layouts}")
     keys = set(map(label_key, labels))
     volumes = [file for file in images if re.search(r"[-_. ]volume$", stem(file), re.I)]

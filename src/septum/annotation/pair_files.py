@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from septum.annotation.json_files import json_kind, other_json
@@ -51,9 +52,17 @@ def outlines_in(folder: Path, beside: frozenset[str] | None = None) -> list[Path
 
 def coco_in(folder: Path) -> list[Path]:
     """The COCO files directly in ``folder``, in natural order."""
-    files = [path for path in folder.glob("*.json") if not path.name.startswith(".")]
-    found = [path for path in files if _is_json(path) and json_kind(path) == "COCO"]
-    return sorted(found, key=lambda path: natural_key(path.name))
+    return [path for path in _json_in(folder) if _is_json(path) and json_kind(path) == "COCO"]
+
+
+def refuse_unread(folders: Sequence[Path]) -> None:
+    """Raise AnnotationError for a file that may be the labels where none were found.
+
+    That is JSON that is damaged, or neither COCO's nor GeoJSON.
+    """
+    for path in (path for folder in folders for path in _json_in(folder)):
+        if json_kind(path) is None:
+            raise other_json(path)
 
 
 def label_pair(image: Path, labels: Path) -> Pair:
@@ -99,6 +108,12 @@ def class_pair(image: Path, files: dict[str, Path]) -> Pair:
                 "for each class, or one file of outlines: keep one"
             )
     return Pair(stem(image), image, labels, drawing)
+
+
+def _json_in(folder: Path) -> list[Path]:
+    files = (path for path in folder.iterdir() if path.suffix.lower() == ".json")
+    found = [path for path in files if path.is_file() and not path.name.startswith(".")]
+    return sorted(found, key=lambda path: natural_key(path.name))
 
 
 def _holds_rois(path: Path) -> bool:
