@@ -83,6 +83,27 @@ def test_one_image_and_one_set_of_rois_belong_together_whatever_their_names(tmp_
     assert found(tmp_path)["well 3"] == ("well 3.tif", "RoiSet.zip", "ImageJ")
 
 
+@pytest.mark.parametrize(
+    "labels", ["a_RoiSet.zip", "a_rois.zip", "rois_a.zip", "A.zip", "RoiSet.zip"]
+)
+def test_an_archive_of_rois_that_was_cut_short_is_named(labels: str, tmp_path: Path) -> None:
+    write_mask(tmp_path / "a.tif", np.s_[1:2])
+    path = write_rois(tmp_path / labels, {"x": box_roi(1, 1, 2, 2)})
+    whole = path.read_bytes()
+    for content in (whole[: len(whole) // 2], b""):
+        path.write_bytes(content)
+        with pytest.raises(AnnotationError, match=rf"{labels}: cannot be read as a \.zip of ROIs"):
+            load_pairs(find_pairs(tmp_path))
+
+
+@pytest.mark.parametrize("labels", ["a.zip", "a_RoiSet.zip", "RoiSet.zip"])
+def test_an_archive_without_rois_is_a_negative(labels: str, tmp_path: Path) -> None:
+    write_mask(tmp_path / "a.tif", np.s_[1:2])
+    write_rois(tmp_path / labels, {})
+    (part,) = load_pairs(find_pairs(tmp_path))
+    assert not part.labels_S.any()
+
+
 def test_other_archives_and_json_beside_images_are_no_labels(tmp_path: Path) -> None:
     touch(tmp_path, "a.tif", "a_mask.tif", "all.zip")
     write_json(tmp_path / "settings.json", {"a": 1})

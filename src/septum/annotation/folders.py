@@ -85,7 +85,7 @@ def pairs_of_two_folders(data: Path) -> list[Pair]:
 def pairs_of_one_folder(data: Path, layouts: str) -> list[Pair]:
     """Pairs whose files are side by side. Raises InputError, with the layouts that are known."""
     files = images_in(data)
-    outlines = outlines_in(data, frozenset(map(stem, files)))
+    outlines = outlines_in(data, files)
     labels = [*(file for file in files if is_label_name(file)), *outlines]
     images = [file for file in files if file not in labels]
     stores = [file for file in images if file.suffix == ".zarr"]

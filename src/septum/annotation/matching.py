@@ -59,6 +59,17 @@ def is_label_name(path: Path) -> bool:
     return bool(_LABEL_ENDING.search(stem(path)) or _LABEL_BEGINNING.search(stem(path)))
 
 
+def image_names(images: Iterable[Path]) -> frozenset[str]:
+    """All that labels of these images may be called, without the label's ending and beginning."""
+    ways = (stem, image_key, _bare_image)
+    return frozenset(name(image).casefold() for image in images for name in ways)
+
+
+def is_named_after(labels: Path, names: frozenset[str]) -> bool:
+    """Whether a label file's name is among those of `image_names`."""
+    return any(name(labels).casefold() in names for name in (stem, label_key, _bare_label))
+
+
 def has_letter(word: str) -> bool:
     """Whether a part of a name is more than a number."""
     return bool(re.search("[^\\W\\d_]", word))

@@ -6,8 +6,9 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from septum.annotation.imagej_rois import read_rois
 from septum.annotation.json_files import json_kind, other_json
-from septum.annotation.matching import stem
+from septum.annotation.matching import image_names, is_named_after, stem
 from septum.annotation.pair import Drawing, Pair
 from septum.errors import AnnotationError
 from septum.images.files import SUFFIXES, image_files, natural_key
@@ -26,19 +27,23 @@ def images_in(folder: Path) -> list[Path]:
     return sorted([*image_files(folder), *stores], key=lambda path: natural_key(path.name))
 
 
-def outlines_in(folder: Path, beside: frozenset[str] | None = None) -> list[Path]:
+def outlines_in(folder: Path, beside: Sequence[Path] | None = None) -> list[Path]:
     """The files of outlines directly in ``folder``, in natural order, COCO's JSON left out.
 
-    ``beside``: the names of images in the same folder, where other archives and JSON files may be,
-    too; only those of an image's name are then taken for outlines whatever they hold. Raises
+    ``beside``: images in the same folder, where other archives and JSON files may be, too; only
+    those named as labels of an image are then taken for outlines whatever they hold. Raises
     AnnotationError for JSON of another kind.
     """
     found = []
+    stems = frozenset(map(stem, beside or ()))
+    keys = image_names(beside or ())
     for path in folder.iterdir():
         if path.name.startswith(".") or not path.is_file() or path.suffix.lower() not in OUTLINES:
             continue
-        meant = beside is None or stem(path) in beside
-        if path.suffix.lower() == ".zip" and not (meant or _holds_rois(path)):
+        meant = beside is None or stem(path) in stems
+        if path.suffix.lower() == ".zip" and not (
+            meant or is_named_after(path, keys) or _holds_rois(path)
+        ):
             continue
         if path.suffix.lower() == ".json":
             kind = json_kind(path) if meant or _is_json(path) else None
@@ -52,17 +57,22 @@ def outlines_in(folder: Path, beside: frozenset[str] | None = None) -> list[Path
 
 def coco_in(folder: Path) -> list[Path]:
     """The COCO files directly in ``folder``, in natural order."""
-    return [path for path in _json_in(folder) if _is_json(path) and json_kind(path) == "COCO"]
+    return [
+        path for path in _of_type(".json", folder) if _is_json(path) and json_kind(path) == "COCO"
+    ]
 
 
 def refuse_unread(folders: Sequence[Path]) -> None:
     """Raise AnnotationError for a file that may be the labels where none were found.
 
-    That is JSON that is damaged, or neither COCO's nor GeoJSON.
+    That is JSON that is damaged, or neither COCO's nor GeoJSON, and a damaged .zip.
     """
-    for path in (path for folder in folders for path in _json_in(folder)):
+    for path in (path for folder in folders for path in _of_type(".json", folder)):
         if json_kind(path) is None:
             raise other_json(path)
+    for path in (path for folder in folders for path in _of_type(".zip", folder)):
+        if _entries(path) is None:
+            read_rois(path)  # which says what is wrong with it
 
 
 def label_pair(image: Path, labels: Path) -> Pair:
@@ -110,18 +120,25 @@ def class_pair(image: Path, files: dict[str, Path]) -> Pair:
     return Pair(stem(image), image, labels, drawing)
 
 
-def _json_in(folder: Path) -> list[Path]:
-    files = (path for path in folder.iterdir() if path.suffix.lower() == ".json")
+def _of_type(suffix: str, folder: Path) -> list[Path]:
+    files = (path for path in folder.iterdir() if path.suffix.lower() == suffix)
     found = [path for path in files if path.is_file() and not path.name.startswith(".")]
     return sorted(found, key=lambda path: natural_key(path.name))
 
 
 def _holds_rois(path: Path) -> bool:
+    """Whether an archive has ROIs in it, or nothing: then there was no object to be drawn."""
+    names = _entries(path)
+    return names is not None and (not names or any(n.lower().endswith(".roi") for n in names))
+
+
+def _entries(path: Path) -> list[str] | None:
+    """The names in an archive; None if it is damaged."""
     try:
         with zipfile.ZipFile(path) as archive:
-            return any(name.lower().endswith(".roi") for name in archive.namelist())
-    except (OSError, zipfile.BadZipFile):
-        return False
+            return archive.namelist()
+    except (OSError, zipfile.BadZipFile, UnicodeDecodeError):
+        return None
 
 
 def _is_json(path: Path) -> bool:
