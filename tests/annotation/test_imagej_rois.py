@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,22 @@ def test_a_truncated_zip_is_one_line(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_a_damaged_zip_is_one_line(method: int, tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("ä.roi", polygon_roi(SQUARE * 9).tobytes())
+    content = path.read_bytes()
+    named = 0
+    for place in range(len(content)):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 255]) + content[place + 1 :])
+        try:
+            read_rois(path)
+        except AnnotationError as error:
+            named += "a.zip: " in str(error) and "\n" not in str(error)
+    assert named > len(content) / 2
+
+
 @pytest.mark.parametrize("size", [10, 66, 75])
 def test_a_truncated_roi_is_named(size: int, tmp_path: Path) -> None:
     path = tmp_path / "a.roi"
@@ -125,8 +142,6 @@ def test_what_has_no_area_is_refused_by_name(roi: Any, words: str, tmp_path: Pat
 
 
 def test_another_archive_is_refused(tmp_path: Path) -> None:
-    import zipfile
-
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("masks/x.png", b"")
     with pytest.raises(AnnotationError, match=r"a\.zip: holds masks/x\.png, which is no ROI"):

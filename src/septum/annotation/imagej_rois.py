@@ -46,7 +46,9 @@ def read_rois(path: Path) -> list[Shape]:
                     content = file.read(LARGEST)
                 shapes.append(_read_roi(path, PurePosixPath(entry.filename).stem, content))
             return shapes
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+    except (AnnotationError, MemoryError):
+        raise
+    except Exception as error:  # each kind of compression has errors of its own
         raise AnnotationError(
             f"{path}: cannot be read as a .zip of ROIs ({' '.join(str(error).split())}); it is "
             "damaged or cut short: copy it again from its origin, or save it again in ImageJ"
