@@ -131,6 +131,32 @@ def test_a_folder_an_image_has_a_mask_an_object(tmp_path: Path) -> None:
         find_pairs(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("names", "first"),
+    [
+        (["images/a.png", "labels/a/1.gif", "labels/a/2.gif"], "labels/a/1.gif"),
+        (["images/a.png", "images/b.png", "labels/a/1.png", "labels/b/x/"], "labels/b/x"),
+        (["images/a.png", "labels/a/RoiSet.zip", "labels/a/b.zip"], "labels/a/b.zip"),
+        (["a/images/a.png", "a/masks/1.png", "b/images/b.png", "b/masks/x.gif"], "b/masks/x.gif"),
+        (["a/images/a.png", "a/masks/png/1.png"], "a/masks/png"),
+    ],
+)
+def test_a_folder_of_which_nothing_is_read_is_no_negative(
+    names: list[str], first: str, tmp_path: Path
+) -> None:
+    touch(tmp_path, *names)
+    with pytest.raises(AnnotationError, match=rf"{first}: is not read as labels of [ab]\.png; exp"):
+        find_pairs(tmp_path)
+
+
+def test_a_folder_an_image_may_hold_one_archive_of_rois(tmp_path: Path) -> None:
+    touch(tmp_path, "images/a.png", "images/b.png", "labels/b/.hidden")
+    write_rois(tmp_path / "labels/a/RoiSet.zip", {"x": box_roi(1, 1, 2, 2)})
+    pairs = found(tmp_path)
+    assert pairs["a"] == ("images/a.png", "labels/a/RoiSet.zip", "ImageJ")
+    assert pairs["b"] == ("images/b.png", "labels/b", "masks of objects")
+
+
 def test_folders_within_labels_are_images_or_classes(tmp_path: Path) -> None:
     touch(tmp_path, "images/a.png", "images/b.png", "labels/a/1.png", "labels/a/2.png", "labels/b/")
     assert [len(p.drawing.files) for p in find_pairs(tmp_path) if p.drawing] == [2, 0]

@@ -15,6 +15,7 @@ from septum.images.files import SUFFIXES, image_files, natural_key
 from septum.images.zarr_store import is_zarr
 
 OUTLINES = (".roi", ".zip", ".geojson", ".json")
+_MASKS = " ".join((*SUFFIXES, ".zarr"))
 NO_PICKLES = (
     "is Cellpose's own file, which can run programs when it is opened (a pickle) and is never read "
     "here; in Cellpose, File › Save masks as PNG/tif writes NAME_cp_masks, which is read"
@@ -97,9 +98,22 @@ def label_pair(image: Path, labels: Path) -> Pair:
 
 
 def object_pair(image: Path, folder: Path) -> Pair:
-    """An image with a folder of masks or .roi files, one an object."""
+    """An image with a folder of masks or .roi files, one an object, or of one file of outlines.
+
+    Only where nothing is in the folder, nothing was drawn. Raises AnnotationError for one that
+    holds other files alone.
+    """
     rois = sorted(folder.glob("[!.]*.[rR][oO][iI]"), key=lambda path: natural_key(path.name))
     files = (*images_in(folder), *rois)
+    others = [] if files else sorted(folder.glob("[!.]*"), key=lambda path: natural_key(path.name))
+    if len(others) == 1 and others[0].suffix.lower() in (".zip", ".geojson"):
+        return label_pair(image, others[0])
+    if others:
+        raise AnnotationError(
+            f"{others[0]}: is not read as labels of {image.name}; expected a mask ({_MASKS}) or a "
+            f".roi for each object in {folder.name}/, or one .zip of ROIs: save them so, or empty "
+            "the folder if there is no object"
+        )
     if rois and len(rois) == len(files):
         return Pair(stem(image), image, folder, Drawing("ImageJ", files))
     return Pair(stem(image), image, folder, Drawing("masks of objects", files))
