@@ -7,7 +7,6 @@ from pathlib import Path
 from septum.annotation.challenge import pairs_of_challenge
 from septum.annotation.folders import (
     labels_within,
-    pairs_of_coco,
     pairs_of_image_folders,
     pairs_of_one_folder,
     pairs_of_two_folders,
@@ -16,6 +15,7 @@ from septum.annotation.interpretation import name_values
 from septum.annotation.matching import UnpairedError, stem
 from septum.annotation.meaning import LabelMeaning
 from septum.annotation.pair import Pair
+from septum.annotation.pair_coco import pairs_of_coco
 from septum.annotation.pair_tables import pairs_of_table
 from septum.errors import InputError
 from septum.images.zarr_store import is_zarr
