@@ -254,6 +254,17 @@ def test_coco_in_a_folder(place: str, folder: str, tmp_path: Path) -> None:
         find_pairs(tmp_path)
 
 
+def test_two_images_of_a_coco_file_are_not_one_file(tmp_path: Path) -> None:
+    touch(tmp_path, "images/a.png")
+    path = write_json(tmp_path / "all.json", coco({"x/a.png": SHAPE, "y/a.png": SHAPE}, []))
+    with pytest.raises(
+        AnnotationError, match=r"both x/a\.png and y/a\.png, .* one file, .*images/a\.png; expected"
+    ):
+        find_pairs(path)
+    touch(tmp_path, "images/x/a.png", "images/y/a.png")
+    assert sorted(found(path.parent)) == ["x/a", "y/a"]
+
+
 @pytest.mark.parametrize(
     ("images", "place"),
     [

@@ -144,6 +144,14 @@ def test_an_image_of_another_size_is_refused(tmp_path: Path) -> None:
         ({"images": [{"id": 1}]}, "not as COCO files are .no 'file_name'"),
         ({"images": [1]}, "not as COCO files are"),
         ({"images": [{"id": n, "file_name": "a.png"} for n in (1, 2)]}, "same file_name"),
+        (
+            {"images": [{"id": 7, "file_name": name} for name in ("a.png", "b.png")]},
+            r"coco\.json: two of its images, a\.png and b\.png, have the id 7, .*export the file",
+        ),
+        (
+            {"images": [], "categories": [{"id": 2, "name": name} for name in ("cell", "debris")]},
+            r"coco\.json: two of its categories, cell and debris, have the id 2, .*again",
+        ),
         ({"type": "FeatureCollection", "features": []}, "JSON of another kind"),
     ],
 )

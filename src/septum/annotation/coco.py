@@ -27,7 +27,9 @@ class CocoFile:
 
 
 def open_coco(path: Path) -> CocoFile:
-    """Raises AnnotationError: JSON of another kind, annotations of no image or no category."""
+    """Raises AnnotationError: JSON of another kind, annotations of no image or no category, or two
+    images or categories of one id.
+    """
     state = path.stat()
     return _open(path, state.st_mtime_ns, state.st_size)
 
@@ -38,9 +40,11 @@ def _open(path: Path, _changed: int, _size: int) -> CocoFile:
         raise other_json(path)
     content = read_json(path)
     try:
-        names = {image["id"]: _file_name(image["file_name"]) for image in content["images"]}
+        images = [(image["id"], _file_name(image["file_name"])) for image in content["images"]]
+        names = _by_id(path, "images", images)
         sizes = {names[image["id"]]: _size_of(image) for image in content["images"]}
-        categories = {item["id"]: str(item["name"]) for item in content.get("categories", [])}
+        titles = [(item["id"], str(item["name"])) for item in content.get("categories", [])]
+        categories = _by_id(path, "categories", titles)
         annotations: dict[str, list[dict[str, Any]]] = {name: [] for name in sizes}
         for number, item in enumerate(content.get("annotations", []), start=1):
             what = f"{path}: {_title(item, number)}"
@@ -154,6 +158,19 @@ def _read(file: CocoFile, item: dict[str, Any], size: tuple[int, ...] | None) ->
             )
         parts.append((line,))
     return Outline(title, tuple(parts), name, ignored=crowd)
+
+
+def _by_id(path: Path, what: str, items: list[tuple[Any, str]]) -> dict[Any, str]:
+    found: dict[Any, str] = {}
+    for number, name in items:
+        before = found.setdefault(number, name)
+        if before != name:
+            raise AnnotationError(
+                f"{path}: two of its {what}, {before} and {name}, have the id {number}, so that "
+                "annotations may be of either; expected an id for each: export the file again, and "
+                "number anew what is joined of several"
+            )
+    return found
 
 
 def _title(item: Any, number: int) -> str:

@@ -17,7 +17,7 @@ def pairs_of_coco(data: Path) -> list[Pair]:
     """Pairs of a COCO file, or of the one in a folder or its ``annotations/``; else none.
 
     Images are sought by file_name beside the file, in the folder above, and in images/ of both.
-    Raises AnnotationError: several files, images that are not there, or not in the file.
+    Raises AnnotationError: several files, images that are not there, not in the file, or twice.
     """
     files = [data]
     if data.is_dir():
@@ -53,6 +53,15 @@ def pairs_of_coco(data: Path) -> list[Pair]:
             f"{', '.join(f'{folder}/' for folder in folders)}; put the images there, or take them "
             "out of the file"
         )
+    by_file: dict[Path, Pair] = {}
+    for pair in pairs:
+        other = by_file.setdefault(pair.image.resolve(), pair)
+        if other is not pair and pair.drawing and other.drawing:
+            raise AnnotationError(
+                f"{files[0]}: names both {other.drawing.key} and {pair.drawing.key}, for which "
+                f"there is one file, {pair.image}; expected a file for each: put the images into "
+                "the folders that it names"
+            )
     if data.is_dir():
         taken = {pair.image for pair in pairs}
         beside = [path for f in {pair.image.parent for pair in pairs} for path in images_in(f)]
