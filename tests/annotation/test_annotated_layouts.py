@@ -195,6 +195,18 @@ def test_one_file_a_class(tmp_path: Path) -> None:
         find_pairs(tmp_path)
 
 
+@pytest.mark.parametrize("folders", [("images/", "labels/"), ("", "")])
+@pytest.mark.parametrize("word", ["mask_{}", "cell{}", "cell{}_mask", "{}_cell"])
+def test_files_that_differ_by_a_number_are_rather_objects_than_classes(
+    word: str, folders: tuple[str, str], tmp_path: Path
+) -> None:
+    touch(tmp_path, f"{folders[0]}a.png", f"{folders[0]}b.png")
+    touch(tmp_path, *(f"{folders[1]}a_{word.format(number)}.png" for number in (0, 1, 2)))
+    touch(tmp_path, f"{folders[1]}b_{word.format(0)}.png")
+    with pytest.raises(AnnotationError, match=r"an object\? Put them into labels/a/, .*classes"):
+        find_pairs(tmp_path)
+
+
 def test_masks_that_overlap_need_an_order(tmp_path: Path) -> None:
     class_masks(tmp_path, overlap=1)
     with pytest.raises(AnnotationError, match="4 pixels are of both cytoplasm and Nucleus; say"):

@@ -116,7 +116,7 @@ def match_classes(images: Sequence[Path], labels: Sequence[Path]) -> dict[Path, 
     """The labels of each image by what follows its name: ``a_nucleus``, ``a_cytoplasm``.
 
     Empty if that is not how all labels are named. Raises AnnotationError for an image that lacks
-    one of the files that others have, or two files of one name.
+    one of the files that others have, two files of one name, or of names that differ by a number.
     """
     by_stem = {stem(image).casefold(): image for image in images}
     found: dict[Path, dict[str, Path]] = {image: {} for image in images}
@@ -131,6 +131,8 @@ def match_classes(images: Sequence[Path], labels: Sequence[Path]) -> dict[Path, 
             raise _same_name(found[image][name], file)
         found[image][name] = file
     names = sorted(spelling.values(), key=natural_key)
+    for image, files in found.items():
+        _refuse_numbered(image, files)
     for image, files in found.items():
         missing = [name for name in names if name not in files]
         if missing and files:
@@ -229,6 +231,19 @@ def _keyed(files: Iterable[Path], key: _Name) -> dict[str, Path]:
 
 def _same_name(first: Path, second: Path) -> AnnotationError:
     return AnnotationError(f"{first} and {second.name} have the same name; keep one")
+
+
+def _refuse_numbered(image: Path, files: dict[str, Path]) -> None:
+    """Refuse ``a_cell1`` beside ``a_cell2``: rather objects than classes."""
+    seen: dict[str, str] = {}
+    for word, file in files.items():
+        before = seen.setdefault(re.sub(r"\d+", "#", word.casefold()), word)
+        if before != word:
+            raise AnnotationError(
+                f"{files[before]} and {file.name}: names differ by a number; one file an object? "
+                f"Put them into labels/{stem(image)}/, and {image.name} into images/; if they are "
+                f"classes, put them into labels/{before}/ and labels/{word}/"
+            )
 
 
 def _longest(name: str, by_stem: dict[str, Path]) -> tuple[Path | None, str]:
