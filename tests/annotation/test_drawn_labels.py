@@ -220,6 +220,19 @@ def test_what_is_ignored_lies_below_objects(tmp_path: Path) -> None:
     np.testing.assert_array_equal(ignored, labels == -1)
 
 
+def test_crowds_are_said_and_alone_refused(tmp_path: Path) -> None:
+    write_images(tmp_path / "images", "a", "b")
+    line = np.ravel(square(2, 1, 3)).tolist()
+    items = [{"image_id": number, "segmentation": [line], "iscrowd": 1} for number in (1, 1, 2)]
+    path = write_json(tmp_path / "all.json", coco({"a.tif": SHAPE, "b.tif": SHAPE}, items))
+    with pytest.raises(AnnotationError, match=r"all\.json: all of its 3 .*\"iscrowd\": 0 instead"):
+        find_pairs(tmp_path)
+    items.append({"image_id": 2, "segmentation": [np.ravel(square(20, 1, 3)).tolist()]})
+    write_json(path, coco({"a.tif": SHAPE, "b.tif": SHAPE}, items))
+    (remark,) = remarks(tmp_path)
+    assert remark == f"annotations that are crowds (iscrowd 1), ignored: 3 ({path})"
+
+
 def test_rois_lie_on_the_planes_of_a_stack(tmp_path: Path) -> None:
     write_images(tmp_path, shape=(2, 3, *SHAPE))
     write_rois(

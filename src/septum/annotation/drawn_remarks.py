@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 
@@ -22,6 +21,7 @@ REMARKS = {
     "empty": "objects that hold no pixel's centre, lost",
     "double": "pixels where an outline crosses itself, taken for inside, as not all programs do",
     "other": "objects of classes that labels.classes does not name, left out",
+    "crowd": "annotations that are crowds (iscrowd 1), ignored",
 }
 
 
@@ -35,10 +35,11 @@ def describe_drawn(labels: Iterable[StoredImage]) -> list[str]:
     found = [(item.path, _count(item)) for item in drawn if isinstance(item, DrawnRegions)]
     lines = []
     for key, words in REMARKS.items():
-        files: dict[Path, int] = {path: counts[key] for path, counts in found if counts[key]}
+        files = list(dict.fromkeys(path for path, counts in found if counts[key]))
         if files:
             more = f" and {len(files) - 1} more" if len(files) > 1 else ""
-            lines.append(f"{words}: {sum(files.values())} ({next(iter(files))}{more})")
+            total = sum(counts[key] for _, counts in found)
+            lines.append(f"{words}: {total} ({files[0]}{more})")
     return lines
 
 
@@ -46,10 +47,12 @@ def _count(regions: DrawnRegions) -> Counter[str]:
     drawing, counts = regions.drawing, Counter[str]()
     for layers in regions.planes:
         _count_plane(layers, regions.frame.extents, drawing.kind == "instances", counts)
+    shapes = read_shapes(drawing, regions.frame.extents)
     if drawing.kind != "instances":
         names = {name for name, _ in drawing.values}
-        shapes = read_shapes(drawing, regions.frame.extents)
         counts["other"] = sum(not shape.ignored and shape.name not in names for shape in shapes)
+    if drawing.format == "COCO":
+        counts["crowd"] = sum(shape.ignored for shape in shapes)
     return counts
 
 

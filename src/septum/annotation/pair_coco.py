@@ -17,7 +17,8 @@ def pairs_of_coco(data: Path) -> list[Pair]:
     """Pairs of a COCO file, or of the one in a folder or its ``annotations/``; else none.
 
     Images are sought by file_name beside the file, in the folder above, and in images/ of both.
-    Raises AnnotationError: several files, images that are not there, not in the file, or twice.
+    Raises AnnotationError: several files, images that are not there, not in the file, or twice,
+    crowds alone.
     """
     files = [data]
     if data.is_dir():
@@ -34,6 +35,13 @@ def pairs_of_coco(data: Path) -> list[Pair]:
             f"{files[0]}"
         )
     file = open_coco(files[0])
+    drawn = [item for items in file.annotations.values() for item in items]
+    if drawn and all(item.get("iscrowd") for item in drawn):
+        raise AnnotationError(
+            f"{files[0]}: all of its {len(drawn)} annotations are crowds (iscrowd 1), areas that "
+            'are ignored; expected objects: write "iscrowd": 0 instead (CVAT and Datumaro write 1 '
+            "for everything drawn with a brush)"
+        )
     above = [files[0].parent, files[0].parent.parent]
     folders = [
         place for folder in above for place in (folder, *folders_named(folder, IMAGE_FOLDERS))
