@@ -220,6 +220,17 @@ def test_what_is_ignored_lies_below_objects(tmp_path: Path) -> None:
     np.testing.assert_array_equal(ignored, labels == -1)
 
 
+def test_regions_of_qupath_are_no_objects_and_said(tmp_path: Path) -> None:
+    write_images(tmp_path)
+    region, cell = feature(square(0, 0, 25), name="Region*"), feature(square(4, 3, 2), name="Cell")
+    path = write_geojson(tmp_path / "a.geojson", region, cell)
+    assert np.unique(labels_of(tmp_path)).tolist() == [0, 1]
+    (remark,) = remarks(tmp_path)
+    assert remark == (
+        f"areas of classes that end in *, which in QuPath are no objects, left out: 1 ({path})"
+    )
+
+
 def test_crowds_are_said_and_alone_refused(tmp_path: Path) -> None:
     write_images(tmp_path / "images", "a", "b")
     line = np.ravel(square(2, 1, 3)).tolist()

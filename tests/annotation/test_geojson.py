@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from outlines import SQUARE, brute_force, feature, write_geojson, write_json
-from septum.annotation.geojson import read_geojson
+from septum.annotation.geojson import count_regions, read_geojson
 from septum.errors import AnnotationError
 
 SHAPE = (8, 9)
@@ -59,11 +59,17 @@ def test_no_feature_is_no_object(tmp_path: Path) -> None:
     assert read_geojson(write_geojson(tmp_path / "a.geojson")) == []
 
 
-def test_what_is_called_ignore_is_ignored(tmp_path: Path) -> None:
-    path = write_geojson(
-        tmp_path / "a.geojson", feature(SQUARE, name="Ignore*"), feature(SQUARE, name="Other*")
-    )
-    assert [shape.ignored for shape in read_geojson(path)] == [True, False]
+def test_what_is_called_ignore_is_ignored_and_other_names_in_a_star_are_left_out(
+    tmp_path: Path,
+) -> None:
+    names = ("Region*", "Ignore*", "Other", "Tumor: Area*")
+    path = write_geojson(tmp_path / "a.geojson", *(feature(SQUARE, name=name) for name in names))
+    shapes = read_geojson(path)
+    assert [(shape.title, shape.ignored) for shape in shapes] == [
+        ("feature 2", True),
+        ("feature 3", False),
+    ]
+    assert count_regions(path) == 2
 
 
 @pytest.mark.parametrize(

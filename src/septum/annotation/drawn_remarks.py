@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from septum.annotation.drawn_labels import DrawnRegions, Layers, read_shapes
+from septum.annotation.geojson import count_regions
 from septum.annotation.meaning import DRAWN_IGNORED
 from septum.images.stored import StoredImage
 
@@ -21,6 +22,7 @@ REMARKS = {
     "empty": "objects that hold no pixel's centre, lost",
     "double": "pixels where an outline crosses itself, taken for inside, as not all programs do",
     "other": "objects of classes that labels.classes does not name, left out",
+    "region": "areas of classes that end in *, which in QuPath are no objects, left out",
     "crowd": "annotations that are crowds (iscrowd 1), ignored",
 }
 
@@ -51,6 +53,8 @@ def _count(regions: DrawnRegions) -> Counter[str]:
     if drawing.kind != "instances":
         names = {name for name, _ in drawing.values}
         counts["other"] = sum(not shape.ignored and shape.name not in names for shape in shapes)
+    if drawing.format == "GeoJSON":
+        counts["region"] = sum(map(count_regions, drawing.files))
     if drawing.format == "COCO":
         counts["crowd"] = sum(shape.ignored for shape in shapes)
     return counts

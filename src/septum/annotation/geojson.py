@@ -14,10 +14,20 @@ def read_geojson(path: Path) -> list[Shape]:
     """The areas of a GeoJSON file: Polygon and MultiPolygon, with holes, in the file's order.
 
     Coordinates are pixels of the image, at full resolution, from its upper left corner. The class
-    is ``properties.classification.name``; one that is called Ignore* is ignored. Of a cell the
-    outer outline counts. Raises AnnotationError: JSON of another kind, geometries without an area,
-    lines with fewer than three corners.
+    is ``properties.classification.name``; one that is called Ignore* is ignored, and what is of
+    another class in ``*`` is left out. Of a cell the outer outline counts. Raises AnnotationError:
+    JSON of another kind, geometries without an area, lines with fewer than three corners.
     """
+    shapes = [_read(path, number, item) for number, item in enumerate(_features(path), start=1)]
+    return [shape for shape in shapes if not _is_region(shape.name)]
+
+
+def count_regions(path: Path) -> int:
+    """How many features of a file `read_geojson` leaves out by their class."""
+    return sum(_is_region(_class_of(item.get("properties"))) for item in _features(path))
+
+
+def _features(path: Path) -> list[Any]:
     kind = json_kind(path)
     content = read_json(path)
     if kind != "GeoJSON":
@@ -30,7 +40,7 @@ def read_geojson(path: Path) -> list[Shape]:
         features = [content]
     if not isinstance(features, list):
         raise AnnotationError(f"{path}: a FeatureCollection without features; export it again")
-    return [_read(path, number, feature) for number, feature in enumerate(features, start=1)]
+    return features
 
 
 def _read(path: Path, number: int, feature: Any) -> Shape:
@@ -51,8 +61,16 @@ def _read(path: Path, number: int, feature: Any) -> Shape:
         raise AnnotationError(f"{what} has no coordinates; export it again")
     parts = tuple(_polygon(what, polygon) for polygon in polygons)
     name = _class_of(feature.get("properties"))
-    ignored = name.rstrip("*").casefold() == "ignore"
-    return Outline(f"feature {number}", parts, name, _place(geometry), ignored)
+    return Outline(f"feature {number}", parts, name, _place(geometry), _is_ignored(name))
+
+
+def _is_ignored(name: str) -> bool:
+    return name.rstrip("*").casefold() == "ignore"
+
+
+def _is_region(name: str) -> bool:
+    """Region* and the like hold other objects: QuPath measures no class whose name ends so."""
+    return name.endswith("*") and not _is_ignored(name)
 
 
 def _polygon(what: str, polygon: Any) -> tuple[Points, ...]:
