@@ -149,6 +149,36 @@ def test_a_folder_of_which_nothing_is_read_is_no_negative(
         find_pairs(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["x3/masks/1.png"], r"1 file \(x3\) without an image; expected one in images/ \(\.tif"),
+        (["x3/masks/1.png", "x3/images/x3.gif"], r"1 file \(x3\) without an image"),
+        (["x3/masks/1.png", "x3/images/"], r"1 file \(x3\) without an image"),
+        (
+            ["x3/masks/1.png", "x3/images/x3.png", "x3/images/view.png"],
+            r"x3/images: 2 files \(view\.png, x3\.png\) for one folder of masks; expected one",
+        ),
+    ],
+)
+def test_a_folder_an_image_has_one_image(names: list[str], words: str, tmp_path: Path) -> None:
+    touch(tmp_path, "x1/images/x1.png", "x1/masks/8f.png", "x2/images/x2.png", "x2/masks/")
+    touch(tmp_path, "notes/masks/")
+    assert len(find_pairs(tmp_path)) == 2
+    touch(tmp_path, *names)
+    with pytest.raises(AnnotationError, match=words):
+        find_pairs(tmp_path)
+
+
+def test_folders_of_a_set_are_no_images_though_one_of_them_has_a_single_image(
+    tmp_path: Path,
+) -> None:
+    touch(tmp_path, "val/images/c.png", "val/masks/c_mask.png")
+    touch(tmp_path, *(f"train/{f}.png" for f in ("images/a", "images/b", "masks/mask_a")))
+    with pytest.raises(InputError, match=r"are in train/, val/: name one of these, such as"):
+        find_pairs(tmp_path)
+
+
 def test_a_folder_an_image_may_hold_one_archive_of_rois(tmp_path: Path) -> None:
     touch(tmp_path, "images/a.png", "images/b.png", "labels/b/.hidden")
     write_rois(tmp_path / "labels/a/RoiSet.zip", {"x": box_roi(1, 1, 2, 2)})

@@ -20,8 +20,10 @@ from septum.annotation.matching import (
     UnpairedError,
     has_letter,
     image_key,
+    image_names,
     in_order,
     is_label_name,
+    is_named_after,
     label_key,
     match_classes,
     match_names,
@@ -114,28 +116,44 @@ def pairs_of_one_folder(data: Path, layouts: str) -> list[Pair]:
 def pairs_of_image_folders(data: Path) -> list[Pair]:
     """Pairs of folders ID with ID/images/ID.png and one mask an object in ID/masks/.
 
-    None if there is no such folder, or one with several images. Raises AnnotationError for one
-    without masks/.
+    None if there is no such folder, or one with several images that have labels each. Raises
+    AnnotationError for a folder without masks/, with masks but no image, or with several images.
     """
-    found, without = [], []
+    found: list[tuple[Path, Path]] = []
+    without: list[Path] = []
+    alone: list[Path] = []
+    several: list[list[Path]] = []
     for item in sorted(data.iterdir(), key=lambda path: natural_key(path.name)):
         if not item.is_dir() or item.name.startswith(".") or is_zarr(item):
             continue
-        image_folders = folders_named(item, IMAGE_FOLDERS)
-        images = images_in(image_folders[0]) if len(image_folders) == 1 else []
-        masks = folders_named(item, LABEL_FOLDERS)
-        if len(images) > 1 and masks:
-            return []  # train/ or val/ of a set, not an image
-        if len(images) != 1:
-            continue
-        if len(masks) == 1:
-            found.append((images[0], masks[0]))
-        else:
+        images = [file for part in folders_named(item, IMAGE_FOLDERS) for file in images_in(part)]
+        folders = folders_named(item, LABEL_FOLDERS)
+        masks = [file for folder in folders for file in folder.glob("[!.]*")]
+        if len(images) == len(folders) == 1:
+            found.append((images[0], folders[0]))
+        elif len(images) == 1:
             without.append(item)
+        elif images and folders:
+            names = image_names(images)
+            if not masks or any(is_named_after(file, names) for file in masks):
+                return []  # train/ or val/ of a set, not an image
+            several.append(images)
+        elif masks:
+            alone.append(item)
     if found and without:
         raise AnnotationError(
             f"{named(without)} without masks/; add them, an empty folder where there is no object, "
             "or move these folders elsewhere"
+        )
+    if found and alone:
+        raise AnnotationError(
+            f"{named(alone)} without an image; expected one in images/ ({' '.join(SUFFIXES)}): add "
+            "it, or move these folders elsewhere"
+        )
+    if found and several:
+        raise AnnotationError(
+            f"{named(several[0])} for one folder of masks; expected one image: keep the one that "
+            "the masks are of"
         )
     single = all(
         [stem(file) for file in images_in(masks)] == [stem(image)] for image, masks in found
