@@ -141,6 +141,23 @@ def test_challenge_silver_truth_by_its_path_or_where_there_is_no_gold(challenge:
     assert found(challenge, challenge) == silver
 
 
+@pytest.mark.parametrize("given", ["", "02", "02_GT"])
+def test_challenge_truth_of_single_planes_is_named_and_silver_not_taken_in_its_place(
+    given: str, challenge: Path
+) -> None:
+    for rest in (("003", "010"), ("003",), ()):  # beside whole frames, and alone
+        touch(challenge, "02_GT/SEG/man_seg_000_012.tif", "02_GT/SEG/man_seg_001_003.tif")
+        for path in (challenge / "02_GT/SEG").glob("man_seg0*.tif"):
+            if path.stem[-3:] not in rest:
+                path.unlink()
+        with pytest.raises(
+            AnnotationError,
+            match=r"SEG: 2 files \(man_seg_000_012.tif, .* single planes .*: septum train .*02_ST$",
+        ):
+            find_pairs(challenge / given)
+    assert len(find_pairs(challenge / "02_ST")) == 12
+
+
 def test_challenge_with_two_sequences_names_both(challenge: Path) -> None:
     touch(challenge, "01/t003.tif", "01_GT/SEG/man_seg003.tif")
     assert [pair.name for pair in find_pairs(challenge)] == ["01/t003", "02/t003", "02/t010"]
