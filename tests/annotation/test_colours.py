@@ -186,3 +186,25 @@ def test_a_palette_that_was_made_anew_for_each_file_is_refused(suffix: str, tmp_
         interpret(pairs, loaded, Labels())
     assert interpret(pairs, loaded, Labels(kind="instances")).kind == "instances"
     assert read_palette(tmp_path / "images/a.png") is None
+
+
+def test_palettes_beside_colours_are_refused(tmp_path: Path) -> None:
+    for name in "abc":
+        write_image(tmp_path / f"images/{name}.png")
+    common = [0, 0, 0, 255, 0, 0, 0, 0, 255, 9, 9, 9]
+    indices(tmp_path / "labels/a", 1, common)
+    paint(tmp_path / "labels/b.png", (np.s_[5:20, 5:20], GREY))
+    paint(tmp_path / "labels/c.png", (np.s_[5:20, 5:20], RED), (np.s_[25:35, 30:45], BLUE))
+    pairs = find_pairs(tmp_path)
+    loaded = [(part.name, part.labels_S) for part in load_pairs(pairs)]
+    for section in (Labels(), Labels(kind="classes"), Labels(object="#ff0000")):
+        with pytest.raises(
+            AnnotationError, match=r"a\.png has a palette, .*c\.png has colours \(R"
+        ):
+            interpret(pairs, loaded, section)
+    # What is not 0 is the object in either, and each number and colour one of several.
+    assert interpret(pairs, loaded, Labels(kind="binary")).class_count == 2
+    assert interpret(pairs, loaded, Labels(kind="instances")).objects == 5
+    # A palette beside grey values says the same.
+    pairs = [pair for pair in pairs if pair.name != "c"]
+    assert interpret(pairs, loaded[:2], Labels()).class_values == (0, 1, 3, 128)

@@ -12,7 +12,7 @@ from septum.annotation.labels import MANY_VALUES, find_meaning, ignored_values
 from septum.annotation.masks import as_bits, check_number, mask_names
 from septum.annotation.meaning import Declared, LabelMeaning
 from septum.annotation.pair import Drawing, Pair
-from septum.annotation.palettes import check_palettes
+from septum.annotation.palettes import check_palettes, refuse_palettes_beside_colours
 from septum.errors import AnnotationError
 from septum.images.files import natural_key
 from septum.images.stored import open_image
@@ -178,11 +178,16 @@ def interpret(
     """What the label values of a data set mean: `find_meaning`, with what its files declare.
 
     ``pairs`` are from `find_pairs`, ``labels`` the name and label values of each of their parts.
-    Raises AnnotationError as `find_meaning`, and where palettes show one number in several colours.
+    Raises AnnotationError as `find_meaning`, and where palettes show one number in several colours,
+    or are beside colours.
     """
     meaning = find_meaning(labels, section, declared_by(pairs, section))
+    files = [pair.labels for pair in pairs if pair.drawing is None]
     if meaning.kind not in ("instances", "overlapping"):
-        check_palettes([pair.labels for pair in pairs if pair.drawing is None])
+        check_palettes(files)
+    all_but_one = meaning.kind == "binary" and isinstance(meaning.object, str)
+    if section.kind not in ("instances", "overlapping") and not all_but_one:
+        refuse_palettes_beside_colours(files)
     return meaning
 
 

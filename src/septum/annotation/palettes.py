@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from septum.annotation.colours import COLOUR, one_number_a_pixel
 from septum.errors import AnnotationError
 from septum.images.files import file_kind
 from septum.images.stored import load_image
@@ -29,7 +30,7 @@ def check_palettes(files: Sequence[Path]) -> None:
         return
     first: dict[int, tuple[tuple[int, ...], Path]] = {}
     for file, palette in palettes.items():
-        for value in np.unique(load_image(file, labels=True).read().array).tolist():
+        for value in _values(file).tolist():
             if not 0 <= value < len(palette):
                 continue
             colour = tuple(palette[value].tolist())
@@ -40,6 +41,22 @@ def check_palettes(files: Sequence[Path]) -> None:
                     f"and {_hex(colour)} in the other, so that it may mean two things; save both "
                     "in colour (RGB): then the colours are the classes"
                 )
+
+
+def refuse_palettes_beside_colours(files: Sequence[Path]) -> None:
+    """Raise AnnotationError where some files say their classes by number, and some by colour."""
+    palettes = [file for file in dict.fromkeys(files) if read_palette(file) is not None]
+    numbered = next((file for file in palettes if _values(file).any()), None)
+    if numbered is None:
+        return
+    others = (file for file in dict.fromkeys(files) if file not in palettes)
+    coloured = next((file for file in others if (_values(file) >= COLOUR).any()), None)
+    if coloured is not None:
+        raise AnnotationError(
+            f"{numbered} has a palette, whose numbers are the classes, but {coloured} has colours "
+            "(RGB), so that each class would be two; expected one of these in all: save all in "
+            "colour, or all with the same palette"
+        )
 
 
 def read_palette(file: Path) -> Palette | None:
@@ -61,6 +78,12 @@ def read_palette(file: Path) -> Palette | None:
         if picture.mode != "P" or picture.palette is None:
             return None
         return np.frombuffer(bytes(picture.palette.palette), np.uint8).reshape(-1, 3)
+
+
+def _values(file: Path) -> npt.NDArray[np.integer]:
+    """The label values of a file, each once."""
+    image = load_image(file, labels=True)
+    return np.unique(one_number_a_pixel(image, image).read().array)
 
 
 def _hex(colour: tuple[int, ...]) -> str:
