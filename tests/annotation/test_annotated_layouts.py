@@ -381,6 +381,9 @@ def test_label_images_and_objects_mix_only_where_both_are_said_to_be_objects(
     with pytest.raises(AnnotationError, match=r"a\.zip is ImageJ, but .*b\.png is a label image"):
         meaning_of(tmp_path)
     assert meaning_of(tmp_path, kind="instances").objects == 2
+    # An ignored value is one of the label image; no ROI has its number.
+    assert meaning_of(tmp_path, kind="instances", ignore=9).objects == 1
+    assert meaning_of(tmp_path, kind="instances", ignore=1).objects == 2
 
 
 def test_rois_are_classes_only_where_that_is_said(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from outlines import SQUARE, box_roi, coco, feature, write_geojson, write_json, 
 from septum.annotation.drawn_remarks import describe_drawn
 from septum.annotation.interpretation import interpret
 from septum.annotation.layouts import find_pairs
+from septum.annotation.meaning import LabelMeaning
 from septum.annotation.pair import Pair
 from septum.annotation.pairs import load_pairs
 from septum.annotation.stored_pairs import open_pairs
@@ -43,7 +45,7 @@ def write_mask(path: Path, *boxes: tuple[slice, ...], value: int = 255) -> None:
     write_image(path, Image(mask, "YX"))
 
 
-def labels_of(data: Path, labels: Labels | None = None) -> np.ndarray:
+def labels_of(data: Path, labels: Labels | LabelMeaning | None = None) -> np.ndarray:
     """Of the first image, by region as in the whole."""
     pairs = find_pairs(data, labels)
     whole = load_pairs(pairs)[0].labels_S
@@ -312,3 +314,58 @@ def test_a_mask_of_an_object_is_of_its_images_size_and_of_two_values(tmp_path: P
     write_image(tmp_path / "labels/a/3.png", Image(smooth, "YX"))
     with pytest.raises(AnnotationError, match=r"3\.png: .*more than 0 and one other .*threshold"):
         labels_of(tmp_path)
+
+
+def test_values_to_be_ignored_are_those_of_the_masks_of_objects(tmp_path: Path) -> None:
+    write_images(tmp_path / "images")
+    for number in range(4):
+        write_mask(tmp_path / f"labels/a/{number}.png", np.s_[5 * number : 5 * number + 3, 2:9])
+    mixed = np.zeros(SHAPE, np.uint8)
+    mixed[25:28, 2:9], mixed[25:28, 20:30] = 255, 2
+    write_image(tmp_path / "labels/a/4.png", Image(mixed, "YX"))
+    labels = labels_of(tmp_path, Labels(ignore=2))
+    assert np.unique(labels).tolist() == [-1, 0, 1, 3, 4, 5, 6]  # no object is number 2
+    np.testing.assert_array_equal(labels == -1, mixed == 2)
+    pairs = find_pairs(tmp_path, Labels(ignore=2))
+    meaning = interpret(pairs, [("a", labels)], Labels(ignore=2))
+    assert meaning.objects == 5
+    np.testing.assert_array_equal(load_pairs(find_pairs(tmp_path, meaning))[0].labels_S, labels)
+
+
+def test_values_to_be_ignored_are_those_of_the_masks_of_classes(tmp_path: Path) -> None:
+    write_images(tmp_path / "images")
+    (tmp_path / "labels").mkdir()
+    for name, row in (("cell", 2), ("nucleus", 9)):
+        mask = np.zeros(SHAPE, np.uint8)
+        mask[row : row + 5, 2:9], mask[row + 3 : row + 9, 6:20] = 1, 2
+        write_image(tmp_path / f"labels/a_{name}.png", Image(mask, "YX"))
+    with pytest.raises(AnnotationError, match="more than 0 and one other value"):
+        labels_of(tmp_path)
+    section = Labels(ignore=2)
+    labels = labels_of(tmp_path, section)
+    assert [(labels == value).sum() for value in (-1, 1, 3)] == [6 * 14 * 2, 29, 29 - 6]
+    meaning = interpret(find_pairs(tmp_path, section), [("a", labels)], section)
+    assert meaning.class_names == ("background", "cell", "nucleus")
+    assert meaning.class_values == (0, 1, 3)
+    np.testing.assert_array_equal(labels_of(tmp_path, meaning), labels)
+
+
+@pytest.mark.parametrize(
+    ("write", "words"),
+    [
+        (as_zip, r"a\.zip: outlines have no values.* and save the ROIs as a label image"),
+        (as_geojson, r"a\.geojson: outlines have no values.* give such areas the class Ignore\*"),
+        (as_coco, r"annotations\.json: outlines have no values.* of such areas iscrowd 1"),
+    ],
+)
+def test_outlines_have_no_values_to_be_ignored(write: Any, words: str, tmp_path: Path) -> None:
+    write_images(tmp_path / "images")
+    write(tmp_path, [square(2, 1, 3), square(10, 5, 4)])
+    with pytest.raises(AnnotationError, match=words):
+        find_pairs(tmp_path, Labels(ignore=1))
+    assert set(np.unique(labels_of(tmp_path, Labels(ignore=0)))) == {0, 1, 2}  # what is not drawn
+    # A model may have learnt from label images, which have such values.
+    labels = labels_of(tmp_path)
+    meaning = interpret(find_pairs(tmp_path), [("a", labels)], Labels())
+    known = replace(meaning, ignore=(1, -1))
+    assert set(np.unique(labels_of(tmp_path, known))) == {0, 2, 3}

@@ -3,11 +3,13 @@
 This is the one entrance for all kinds of annotation. A label image is itself; of everything else
 the values are computed where they are read:
 
-- objects are 1, 2, …, in the order of their file. Where two overlap, the smaller has the pixel.
+- objects are 1, 2, …, in the order of their file, without ignored values (labels.ignore). Where
+  two overlap, the smaller has the pixel.
 - classes have the values of `Drawing.values`. Where two overlap, the later of the user's order
   (labels.classes) has the pixel; without one that is an error.
 - of overlapping classes they are bits, one for each class; 255 is ignored.
-- -1 is ignored: crowds of COCO, what is called Ignore* in QuPath. Objects lie above it.
+- -1 is ignored: crowds of COCO, what is called Ignore* in QuPath, ignored values of masks. Objects
+  lie above it.
 """
 
 from __future__ import annotations
@@ -75,7 +77,7 @@ def read_shapes(drawing: Drawing, extents: tuple[int, ...] | None = None) -> lis
     """What was drawn on one image of ``extents`` (Y, X), if known. Raises AnnotationError."""
     if drawing.format in ("ImageJ", "GeoJSON"):
         extents = None  # which they do not tell
-    plain = Drawing(drawing.format, drawing.files, drawing.key)
+    plain = Drawing(drawing.format, drawing.files, drawing.key, ignore=drawing.ignore)
     return _read_shapes(plain, extents, _states(drawing))
 
 
@@ -97,7 +99,12 @@ def _read_shapes(
         return [shape for file in drawing.files for shape in read_geojson(file)]
     if drawing.format == "COCO":
         return read_coco(drawing.files[0], drawing.key, extents)
-    return read_object_masks(drawing.files, extents)
+    return read_object_masks(drawing.files, extents, drawing.ignore)
+
+
+def numbers_without(ignore: Sequence[int]) -> Iterator[int]:
+    """1, 2, … without the values that are ignored."""
+    return (number for number in itertools.count(1) if number not in ignore)
 
 
 @dataclass(frozen=True)
@@ -221,7 +228,7 @@ def _lay(
     planes: list[list[tuple[int, Shape]]] = [[] for _ in range(math.prod(frame.stack))]
     found = read_shapes(drawing, frame.extents)
     _refuse_outside([shape for shape in found if _is_outside(shape, frame)], frame, path)
-    for number, shape in enumerate(found, start=1):
+    for number, shape in zip(numbers_without(drawing.ignore), found, strict=False):
         value = number if drawing.kind == "instances" else values.get(shape.name)
         if shape.ignored:
             value = DRAWN_IGNORED

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from septum.annotation.census import Labelled
-from septum.annotation.drawn_labels import read_shapes
+from septum.annotation.drawn_labels import numbers_without, read_shapes
 from septum.annotation.labels import MANY_VALUES, find_meaning, ignored_values
 from septum.annotation.masks import as_bits, check_number, mask_names
-from septum.annotation.meaning import Declared, LabelMeaning
+from septum.annotation.meaning import DRAWN_IGNORED, Declared, LabelMeaning
 from septum.annotation.pair import Drawing, Pair
 from septum.annotation.palettes import check_palettes, refuse_palettes_beside_colours
+from septum.annotation.refusals import refuse_ignored_outlines
 from septum.errors import AnnotationError
 from septum.images.files import natural_key
 from septum.images.stored import open_image
@@ -28,9 +29,10 @@ def name_values(pairs: Sequence[Pair], labels: Labels | LabelMeaning | None) -> 
     ``labels.kind`` is classes. Classes are numbered from 1 in the order of ``labels.classes``,
     without it by name; one called background is what is not drawn, and 1 where that is ignored.
     Of overlapping classes each has a bit, in the same order, or that of the channels of a label
-    image. ``labels`` may be the meaning that a model was trained with. Raises AnnotationError:
-    classes asked for of objects without names, names in ``labels.classes`` that do not occur
-    anywhere, overlapping classes that are not drawn as masks.
+    image. No object and no class has the number of an ignored value. ``labels`` may be the meaning
+    that a model was trained with. Raises AnnotationError: classes asked for of objects without
+    names, names in ``labels.classes`` that do not occur anywhere, overlapping classes that are not
+    drawn as masks, values of outlines to be ignored.
     """
     kind, wanted, unlabelled = _asked(labels)
     if kind == "overlapping":
@@ -38,6 +40,16 @@ def name_values(pairs: Sequence[Pair], labels: Labels | LabelMeaning | None) -> 
     drawn = [pair.drawing for pair in pairs if pair.drawing is not None]
     if not drawn:
         return list(pairs)
+    # 0 is what none of the masks holds, and -1 what was drawn as ignored: neither is in the files.
+    ignore = tuple(value for value in _ignored(labels) if value not in (0, DRAWN_IGNORED))
+    if ignore and isinstance(labels, Labels):
+        refuse_ignored_outlines(pairs)
+    pairs = [
+        pair
+        if pair.drawing is None
+        else replace(pair, drawing=replace(pair.drawing, ignore=ignore))
+        for pair in pairs
+    ]
     masks = any(drawing.format == "masks of classes" for drawing in drawn)
     # ROIs have names of all sorts: they are classes only where that is said.
     named = [pair for pair in pairs if pair.drawing is not None]
@@ -72,11 +84,10 @@ def name_values(pairs: Sequence[Pair], labels: Labels | LabelMeaning | None) -> 
     if kind == "overlapping":
         return _number_bits(pairs, names, wanted, labels)
     order = list(wanted) or sorted(names, key=lambda name: not _is_background(name))
-    values, number = [], 1
+    values, numbers = [], numbers_without(ignore)
     for name in order:
         undrawn = _is_background(name) and unlabelled == "background"
-        values.append((name, 0 if undrawn else number))
-        number += not undrawn
+        values.append((name, 0 if undrawn else next(numbers)))
     return [
         pair
         if pair.drawing is None
@@ -121,11 +132,7 @@ def _number_bits(
     labels: Labels | LabelMeaning | None,
 ) -> list[Pair]:
     """The pairs, each class of what was drawn having a bit."""
-    ignore: tuple[int, ...] = ()
-    if isinstance(labels, LabelMeaning):
-        ignore = labels.ignore
-    elif labels is not None:
-        ignore = ignored_values(labels)
+    ignore = _ignored(labels)
     order = list(wanted) or [name for name in names if not _is_background(name)]
     numbered = []
     first = pairs[0]
@@ -225,6 +232,12 @@ def _asked(labels: Labels | LabelMeaning | None) -> tuple[str, tuple[str, ...], 
     if undrawn == "background":
         names = names[1:]
     return labels.kind, names, undrawn
+
+
+def _ignored(labels: Labels | LabelMeaning | None) -> tuple[int, ...]:
+    if isinstance(labels, Labels):
+        return ignored_values(labels)
+    return () if labels is None else labels.ignore
 
 
 def _names(pairs: Sequence[Pair]) -> tuple[list[str], str | None]:

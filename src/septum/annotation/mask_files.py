@@ -10,20 +10,24 @@ import numpy.typing as npt
 
 from septum.annotation.colours import one_number_a_pixel
 from septum.annotation.imagej_rois import read_rois
-from septum.annotation.meaning import IGNORE
+from septum.annotation.meaning import DRAWN_IGNORED, IGNORE
 from septum.annotation.pair import Drawing
 from septum.annotation.shapes import Shape, cut_out
 from septum.errors import AnnotationError
 from septum.images.stored import Box, StoredImage, load_image, open_image
 
 
-def read_object_masks(files: tuple[Path, ...], extents: tuple[int, ...] | None) -> list[Shape]:
+def read_object_masks(
+    files: tuple[Path, ...], extents: tuple[int, ...] | None, ignore: tuple[int, ...] = ()
+) -> list[Shape]:
     """One object for each file: a mask, in which everything but 0 is the object, or a .roi.
 
-    Raises AnnotationError: a mask of another size than ``extents`` (Y, X) or with more than two
-    values; what `read_rois` raises.
+    Behind them come areas of the values ``ignore``, of which nothing is known. Raises
+    AnnotationError: a mask of another size than ``extents`` (Y, X) or with more than two values
+    else; what `read_rois` raises.
     """
     shapes: list[Shape] = []
+    unknown: list[Shape] = []
     for file in files:
         if file.suffix.lower() == ".roi":
             shapes += read_rois(file)
@@ -36,8 +40,12 @@ def read_object_masks(files: tuple[Path, ...], extents: tuple[int, ...] | None) 
                 f"{file}: a mask of {' × '.join(map(str, labels.shape))} pixels, but its image has "
                 f"{expected}; expected the same size, and one plane: export it again"
             )
-        shapes.append(cut_out(file.name, _drawn(labels, file)))
-    return shapes
+        drawn, ignored = _drawn(labels, file, ignore)
+        if ignored.any():
+            unknown.append(cut_out(file.name, ignored, ignored=True))
+        if drawn.any() or not ignored.any():
+            shapes.append(cut_out(file.name, drawn))
+    return shapes + unknown
 
 
 @dataclass(frozen=True)
@@ -72,30 +80,32 @@ class ClassMasks:
     def read(self, box: Box) -> npt.NDArray[np.integer]:
         """Label values within ``box``, bits of overlapping classes.
 
-        Raises OverlapError where classes overlap, if the user did not say that they may.
+        A pixel that has an ignored value in any mask is ignored. Raises OverlapError where classes
+        overlap, if the user did not say that they may.
         """
         if self.drawing.kind == "overlapping":
             return self._read_bits(box)
         labels = np.zeros([part.stop - part.start for part in box], np.int32)
+        unknown = np.zeros(labels.shape, bool)
         before: dict[int, str] = {}
         for name, value, mask in self.masks:
             assert mask.source is not None
-            drawn = _drawn(mask.read(box).array, mask.source)
+            drawn, ignored = _drawn(mask.read(box).array, mask.source, self.drawing.ignore)
+            unknown |= ignored
             both = labels[drawn]
             if not self.drawing.ordered and both.any():
                 twice = both[both != 0]
                 raise overlap_error(str(mask.source), twice.size, before[int(twice[0])], name)
             labels[drawn] = value
             before[value] = name
+        labels[unknown] = DRAWN_IGNORED
         return labels
 
     def _read_bits(self, box: Box) -> npt.NDArray[np.integer]:
         bits = np.zeros([part.stop - part.start for part in box], np.uint8)
         for _, value, mask in self.masks:
             assert mask.source is not None
-            labels = mask.read(box).array
-            ignored = np.isin(labels, self.drawing.ignore)
-            drawn = _drawn(np.where(ignored, labels.dtype.type(0), labels), mask.source)
+            drawn, ignored = _drawn(mask.read(box).array, mask.source, self.drawing.ignore)
             bits[drawn] |= np.uint8(value)
             bits[ignored] = IGNORE
         return bits
@@ -114,8 +124,12 @@ def overlap_error(what: str, pixels: int, first: str, second: str) -> OverlapErr
     )
 
 
-def _drawn(labels: np.ndarray, file: Path) -> npt.NDArray[np.bool_]:
-    drawn = labels != 0
+def _drawn(
+    labels: np.ndarray, file: Path, ignore: tuple[int, ...]
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Which pixels are of the one value that is not 0, and which of an ignored one."""
+    ignored = np.isin(labels, ignore)
+    drawn = (labels != 0) & ~ignored
     values = labels[drawn]
     if values.size and (values != values[0]).any():
         others = int(np.count_nonzero(values != values[0]))
@@ -124,4 +138,4 @@ def _drawn(labels: np.ndarray, file: Path) -> npt.NDArray[np.bool_]:
             f"value ({values[0]:g}, and {others} other pixels); expected a mask without smoothed "
             "edges: threshold it, or if these are numbered objects keep this file alone"
         )
-    return np.asarray(drawn)
+    return np.asarray(drawn), ignored

@@ -21,7 +21,7 @@ class Drawing:
     together: objects become 1, 2, … (``instances``), or each class the value that it has in
     ``values``, which is in the order of drawing, or, of ``overlapping`` classes, that bit.
     ``ordered``: the user gave that order, so that classes may cover each other. ``ignore``: values
-    in masks of overlapping classes of which nothing is known.
+    in the files of which nothing is known.
     """
 
     format: Format

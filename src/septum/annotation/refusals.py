@@ -7,6 +7,7 @@ from pathlib import Path
 
 from septum.annotation.census import Census
 from septum.annotation.colours import value_text
+from septum.annotation.pair import Pair
 from septum.errors import AnnotationError
 from septum.recipe import Labels
 
@@ -14,6 +15,13 @@ WHITES = {1, 255}
 """How programs save the one object of a mask."""
 MOST = 0.5
 """A value of a larger share of the pixels, in every image, is rather background than an object."""
+
+INSTEAD = {
+    "GeoJSON": "give such areas the class Ignore* in QuPath",
+    "COCO": "give the annotations of such areas iscrowd 1",
+    "ImageJ": "save the ROIs as a label image, in which such areas have a value of their own",
+}
+"""What is done in place of an ignored value, by the format of outlines."""
 
 
 def refuse_empty(census: Census, one_value: bool) -> None:
@@ -41,6 +49,16 @@ def refuse_one_class(census: Census, section: Labels) -> None:
             f"labels.unlabelled = 'ignore' leaves one class, value {value_text(value)}: nothing "
             "says what background looks like; draw some of it, too, as another value, or if these "
             "are objects set labels.kind=instances"
+        )
+
+
+def refuse_ignored_outlines(pairs: Sequence[Pair]) -> None:
+    """Refuse values to be ignored (``labels.ignore``) where there are outlines alone."""
+    remedies = [INSTEAD.get(pair.drawing.format) for pair in pairs if pair.drawing is not None]
+    if len(remedies) == len(pairs) and all(remedies):
+        raise AnnotationError(
+            f"{pairs[0].labels}: outlines have no values, of which labels.ignore could name some; "
+            f"expected what is unknown to be drawn: leave labels.ignore out, and {remedies[0]}"
         )
 
 
