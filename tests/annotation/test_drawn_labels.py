@@ -225,6 +225,9 @@ def test_what_is_ignored_lies_below_objects(tmp_path: Path) -> None:
 def test_regions_of_qupath_are_no_objects_and_said(tmp_path: Path) -> None:
     write_images(tmp_path)
     region, cell = feature(square(0, 0, 25), name="Region*"), feature(square(4, 3, 2), name="Cell")
+    write_geojson(tmp_path / "a.geojson", region)
+    with pytest.raises(AnnotationError, match=r"a\.geojson: all that is drawn \(1\) is of classes"):
+        find_pairs(tmp_path)
     path = write_geojson(tmp_path / "a.geojson", region, cell)
     assert np.unique(labels_of(tmp_path)).tolist() == [0, 1]
     (remark,) = remarks(tmp_path)

@@ -13,7 +13,7 @@ from septum.annotation.masks import as_bits, check_number, mask_names
 from septum.annotation.meaning import DRAWN_IGNORED, Declared, LabelMeaning
 from septum.annotation.pair import Drawing, Pair
 from septum.annotation.palettes import check_palettes, refuse_palettes_beside_colours
-from septum.annotation.refusals import refuse_ignored_outlines
+from septum.annotation.refusals import refuse_ignored_outlines, refuse_regions_alone
 from septum.errors import AnnotationError
 from septum.images.files import natural_key
 from septum.images.stored import open_image
@@ -32,7 +32,7 @@ def name_values(pairs: Sequence[Pair], labels: Labels | LabelMeaning | None) -> 
     image. No object and no class has the number of an ignored value. ``labels`` may be the meaning
     that a model was trained with. Raises AnnotationError: classes asked for of objects without
     names, names in ``labels.classes`` that do not occur anywhere, overlapping classes that are not
-    drawn as masks, values of outlines to be ignored.
+    drawn as masks, values of outlines to be ignored, regions of QuPath alone.
     """
     kind, wanted, unlabelled = _asked(labels)
     if kind == "overlapping":
@@ -44,6 +44,7 @@ def name_values(pairs: Sequence[Pair], labels: Labels | LabelMeaning | None) -> 
     ignore = tuple(value for value in _ignored(labels) if value not in (0, DRAWN_IGNORED))
     if ignore and isinstance(labels, Labels):
         refuse_ignored_outlines(pairs)
+    refuse_regions_alone(pairs)
     pairs = [
         pair
         if pair.drawing is None

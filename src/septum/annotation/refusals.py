@@ -7,6 +7,8 @@ from pathlib import Path
 
 from septum.annotation.census import Census
 from septum.annotation.colours import value_text
+from septum.annotation.drawn_labels import read_shapes
+from septum.annotation.geojson import count_regions
 from septum.annotation.pair import Pair
 from septum.errors import AnnotationError
 from septum.recipe import Labels
@@ -59,6 +61,23 @@ def refuse_ignored_outlines(pairs: Sequence[Pair]) -> None:
         raise AnnotationError(
             f"{pairs[0].labels}: outlines have no values, of which labels.ignore could name some; "
             f"expected what is unknown to be drawn: leave labels.ignore out, and {remedies[0]}"
+        )
+
+
+def refuse_regions_alone(pairs: Sequence[Pair]) -> None:
+    """Refuse GeoJSON in which all areas are left out for their class, such as Region*."""
+    drawings = [pair.drawing for pair in pairs if pair.drawing is not None]
+    if not all(drawing.format == "GeoJSON" for drawing in drawings) or len(drawings) < len(pairs):
+        return
+    if any(read_shapes(drawing) for drawing in drawings):
+        return
+    counts = {file: count_regions(file) for drawing in drawings for file in drawing.files}
+    found = [file for file, count in counts.items() if count]
+    if found:
+        raise AnnotationError(
+            f"{_and_others(list(map(str, found)))}: all that is drawn ({sum(counts.values())}) is "
+            "of classes that end in *, which in QuPath are no objects; expected another class: "
+            "give it one in QuPath, and export it again"
         )
 
 
