@@ -336,6 +336,17 @@ def test_json_that_may_be_the_labels_is_named_where_there_are_none(
     assert len(find_pairs(tmp_path)) == 2
 
 
+def test_where_nothing_is_annotated_json_may_be_anything(tmp_path: Path) -> None:
+    write_json(tmp_path / "scores.json", {"dice": 1})
+    with pytest.raises(InputError, match=r"no image files in a layout known here; expected a fold"):
+        find_pairs(tmp_path)
+    touch(tmp_path, "a.png", "b.png")
+    with pytest.raises(
+        AnnotationError, match=r"scores\.json: is JSON of another kind; expected a C"
+    ):
+        find_pairs(tmp_path)
+
+
 def test_a_coco_file_is_known_whatever_the_case_of_its_type(tmp_path: Path) -> None:
     touch(tmp_path, "images/a.png")
     write_json(tmp_path / "annotations.JSON", coco({"a.png": SHAPE}, []))

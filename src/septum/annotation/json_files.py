@@ -43,15 +43,19 @@ def json_kind(path: Path) -> Literal["COCO", "GeoJSON"] | None:
 
 def other_json(path: Path) -> AnnotationError:
     """The error for JSON that is no annotation known here, with the way from what it seems."""
+    what = annotator_of(path) or "is JSON of another kind"
+    return AnnotationError(f"{path}: {what}; expected {KINDS}")
+
+
+def annotator_of(path: Path) -> str:
+    """Of which program JSON is that is no annotation known here, and the way from it; else ""."""
     content = read_json(path)
     keys = set(content) if isinstance(content, dict) else set()
     if {"shapes", "imagePath"} <= keys:
-        what = "is a LabelMe file: export it as COCO (labelme2coco)"
-    elif "_via_img_metadata" in keys or "_via_settings" in keys:
-        what = "is a project of the VGG Image Annotator: export its annotations as COCO"
-    else:
-        what = "is JSON of another kind"
-    return AnnotationError(f"{path}: {what}; expected {KINDS}")
+        return "is a LabelMe file: export it as COCO (labelme2coco)"
+    if "_via_img_metadata" in keys or "_via_settings" in keys:
+        return "is a project of the VGG Image Annotator: export its annotations as COCO"
+    return ""
 
 
 GEO_TYPES = (

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from septum.annotation.imagej_rois import read_rois
-from septum.annotation.json_files import json_kind, other_json
+from septum.annotation.json_files import annotator_of, json_kind, other_json
 from septum.annotation.matching import image_names, is_named_after, stem
 from septum.annotation.pair import Drawing, Pair
 from septum.errors import AnnotationError
@@ -66,10 +66,12 @@ def coco_in(folder: Path) -> list[Path]:
 def refuse_unread(folders: Sequence[Path]) -> None:
     """Raise AnnotationError for a file that may be the labels where none were found.
 
-    That is JSON that is damaged, or neither COCO's nor GeoJSON, and a damaged .zip.
+    That is JSON that is damaged, or neither COCO's nor GeoJSON, and a damaged .zip; where there are
+    no images either, JSON may be anything.
     """
+    images = any(images_in(folder) for folder in folders)
     for path in (path for folder in folders for path in _of_type(".json", folder)):
-        if json_kind(path) is None:
+        if json_kind(path) is None and (images or annotator_of(path)):
             raise other_json(path)
     for path in (path for folder in folders for path in _of_type(".zip", folder)):
         if _entries(path) is None:
