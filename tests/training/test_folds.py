@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 import torch
 
+from septum.annotation.pairs import split_validation
 from septum.errors import AnnotationError, Interrupted, RecipeError, RunFolderError
-from septum.images.files import read_image
+from septum.images.files import read_image, write_image
+from septum.images.image import Image
 from septum.model import Model, load_model
 from septum.prediction.overlap_tile import predict_maps, predict_probabilities, prepare
-from septum.recipe import Recipe, read_reasons
+from septum.recipe import Recipe, Validation, read_reasons
 from septum.training.folds import fold_of, join_folds, train_folds
 from septum.training.loop import train
 from septum.training.run_folder import RunFolder
@@ -141,6 +143,21 @@ def test_a_run_stopped_in_a_fold_goes_on_and_ends_as_one_that_was_not(
         assert one.intensity == other.intensity
         for name, value in one.network.state_dict().items():
             assert torch.equal(value, other.network.state_dict()[name]), name
+
+
+def test_a_fold_that_validates_on_no_object_is_said(
+    squares: Path, tmp_path: Path, tiny: Callable[..., Recipe]
+) -> None:
+    data, said = tmp_path / "data", []
+    shutil.copytree(squares, data)
+    names = [f"square{number}" for number in range(4)]
+    _, held = split_validation(names, Validation(folds=2, fold=1))
+    for index in held:
+        path = data / "labels" / f"{names[index]}.png"
+        write_image(path, Image(np.zeros_like(read_image(path).array), "YX"))
+    train_folds(data, tmp_path / "run", 2, tiny(*SHORT, "training.steps=2"), say=said.append)
+    (line,) = [line for line in said if "no object" in line]
+    assert line.startswith("septum: fold 2 of 2: no object in its validation images")
 
 
 def test_folds_stopped_on_the_way_to_more_steps_all_come_to_them(

@@ -89,6 +89,11 @@ def train_folds(
                 + shlex.join(["septum", "train", str(data), "--out", str(out), "--folds"])
                 + f" {count} --resume{_sets(recipe) if resume else ''}"
             ) from None
+        if run.history()[-1].get("object_share") == 0:
+            say(
+                f"septum: fold {number + 1} of {count}: no object in its validation images, so "
+                "that its best model is chosen by what has none; fewer folds have more images each"
+            )
         if whole.writes and number and not read_reasons(run.recipe_file):
             write_recipe(run, run.recipe(), read_reasons(first.recipe_file))
         if whole.writes:
