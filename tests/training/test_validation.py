@@ -18,7 +18,7 @@ from septum.network.heads import softmax_probabilities
 from septum.prediction.overlap_tile import Predictor
 from septum.recipe import Loss
 from septum.training import validation
-from septum.training.validation import AnnotatedTarget, choose_threshold, measure_of, validate
+from septum.training.validation import AnnotatedTarget, choose_threshold, validate
 
 PLAIN = Loss(border_weight=0)
 
@@ -171,11 +171,44 @@ def test_without_walls_the_threshold_is_that_of_the_best_mask(predictions: Predi
     assert choose_threshold([predictions], both[1:], walls=False) == 0.5
 
 
-def test_the_best_model_goes_by_the_measure_that_the_recipe_names() -> None:
-    found = {"loss": 0.3, "pixel_error": 0.01, "iou": 0.25}
-    assert measure_of(found, "iou_error") == 0.75
-    assert measure_of(found, "pixel_error") == 0.01
-    assert measure_of(found, "object_error") == 0.3  # of labels without numbers
+def test_iou_error_is_of_all_images_together_so_that_nothing_found_is_not_the_best(
+    predictions: Predictor,
+) -> None:
+    """Of ten images seven are empty, in four of which a good model invents a pixel."""
+    drawn = [two_cells(0.02, inside=0.6) for _ in range(3)]
+    for target in drawn:
+        target.image_CS[0, 5:7, 2:10] = 0.1  # it misses 16 of 160
+    empty = []
+    for number in range(7):
+        target = two_cells(0.02)
+        target.instances_S[:], target.classes_S[:], target.image_CS[:] = 0, 0, 0.02
+        if number < 4:
+            target.image_CS[0, 0, 0] = 0.9
+        empty.append(target)
+    found = validate(predictions, [*drawn, *empty], PLAIN, ones)
+    none = [replace(target, image_CS=0 * target.image_CS + 0.02) for target in [*drawn, *empty]]
+    nothing = validate(predictions, none, PLAIN, ones)
+    assert found["iou"] < nothing["iou"] == 0.7
+    object_iou, background_iou = 3 * 144 / (3 * 160 + 4), 1 - (48 + 4) / (4200 - 3 * 144)
+    assert found["iou_error"] == pytest.approx(1 - (object_iou + background_iou) / 2)
+    assert nothing["iou_error"] > 0.5
+    # Ignored pixels are in neither, and a class that nobody drew or found does not count.
+    target = two_cells(0.02)
+    target.classes_S[:], target.image_CS[:, 0] = 0, 0.9
+    target.classes_S[0] = IGNORE
+    target.image_CS[0, 5:] = 0.02
+    target.image_CS[0, 1:5] = 0.02
+    assert validate(predictions, [target], PLAIN, ones)["iou_error"] == 0
+
+
+def test_each_of_overlapping_classes_has_an_iou_of_its_own() -> None:
+    drawn, found = np.array([[0, 1, 3, 2, 2, 255]]), np.array([[1, 1, 1, 2, 0, 3]])
+    valid = drawn != 255
+    pixels = validation._both_and_either(found, drawn, 3, True, valid)
+    assert pixels.tolist() == [[2, 1], [3, 3]]
+    drawn = np.array([[0, 1, 2, 2, 2, 255]])
+    pixels = validation._both_and_either(np.array([[0, 1, 1, 2, 0, 1]]), drawn, 4, False, valid)
+    assert pixels.tolist() == [[1, 1, 1, 0], [2, 2, 3, 0]]
 
 
 def test_at_most_eight_images_evenly_spread_are_asked_for_the_threshold(

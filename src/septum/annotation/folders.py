@@ -46,6 +46,9 @@ from septum.errors import AnnotationError, InputError
 from septum.images.files import SUFFIXES, natural_key
 from septum.images.zarr_store import is_zarr
 
+SEVERAL = 4
+"""So many images at most are in the folder of one image by mistake; more are a part of a set."""
+
 
 def pairs_of_two_folders(data: Path) -> list[Pair]:
     """Pairs of ``images/`` and ``labels/``; none if ``data`` has neither. Raises InputError."""
@@ -103,9 +106,9 @@ def pairs_of_one_folder(data: Path, layouts: str) -> list[Pair]:
             return in_order(class_pair(image, masks) for image, masks in classes.items())
         held = f"{len(files)} image files but no labels" if files else "no image files"
         hint = parts_of_set(data) or misspelt(data, (*IMAGE_FOLDERS, *LABEL_FOLDERS))
+        hint = hint or tables_in(data) or equal_names(files)
         if not hint:
             refuse_unread([data])
-        hint = hint or tables_in(data) or equal_names(files)
         raise InputError(f"{data}: {held} in a layout known here; {hint}expected {layouts}")
     keys = set(map(label_key, labels))
     volumes = [file for file in images if re.search(r"[-_. ]volume$", stem(file), re.I)]
@@ -134,8 +137,7 @@ def pairs_of_image_folders(data: Path) -> list[Pair]:
         elif len(images) == 1:
             without.append(item)
         elif images and folders:
-            names = image_names(images)
-            if not masks or any(is_named_after(file, names) for file in masks):
+            if len(images) > SEVERAL or not masks or _are_named_after(masks, images):
                 return []  # train/ or val/ of a set, not an image
             several.append(images)
         elif masks:
@@ -162,6 +164,11 @@ def pairs_of_image_folders(data: Path) -> list[Pair]:
         label_pair(image, images_in(masks)[0]) if single else object_pair(image, masks)
         for image, masks in found
     ]
+
+
+def _are_named_after(masks: Sequence[Path], images: Sequence[Path]) -> bool:
+    names, stems = image_names(images), tuple(stem(image) for image in images)
+    return any(is_named_after(mask, names) or stem(mask).startswith(stems) for mask in masks)
 
 
 def labels_within(store: Path) -> Path:

@@ -35,7 +35,6 @@ __all__ = ["IGNORE", "UNDRAWN", "LabelMeaning", "find_meaning", "to_target"]
 MOST_CLASSES = 254
 FEW_CLASSES = 3
 MANY_VALUES = 20
-MANY_IMAGES = 3
 ONE_PIECE = 0.9
 
 
@@ -138,8 +137,6 @@ def _guess(census: Census, section: Labels, strays: set[int]) -> Kind:
     main = values - strays - {0}
     share = census.one_piece_share(main)
     if len(main) > MANY_VALUES:
-        if census.images >= MANY_IMAGES and census.same_values(main) and len(main) < MOST_CLASSES:
-            return "classes"  # of an atlas; objects are as many in no three images, as a rule
         if share >= 0.5:
             refuse_numbered_background(census)
             return "instances"

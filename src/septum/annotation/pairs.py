@@ -40,10 +40,11 @@ def split_validation(names: Sequence[str], section: Validation) -> tuple[list[in
 
     The first of ``section``'s names, last, folds, fraction that is set counts. A name also stands
     for all planes of the stack of this name; digits that are no name are an index from 0. Folds
-    and fraction go by a hash of the name alone: they are the same on every machine, and with
-    ``fraction`` the images added later move none of the old ones (only where the hash would leave
-    a side empty is one image moved there). A single image is returned on BOTH sides: the caller
-    divides it, or says that its validation shows nothing. Raises AnnotationError.
+    (but of planes, see `_deal`) and fraction go by a hash of the name alone: they are the same on
+    every machine, and with ``fraction`` the images added later move none of the old ones (only
+    where the hash would leave a side empty is one image moved there). A single image is returned
+    on BOTH sides: the caller divides it, or says that its validation shows nothing. Raises
+    AnnotationError.
     """
     count = len(names)
     if count == 0:
@@ -84,7 +85,7 @@ def _deal(names: Sequence[str], folds: int) -> list[list[int]]:
     """Indices dealt by the hash of the names; planes of stacks, which are like their neighbours,
     by whole stacks, or, where there are fewer of these, in as many blocks.
     """
-    planes = [re.fullmatch(r"(.+)\[\d+\]", name) for name in names]
+    planes = [re.fullmatch(r"(.+)\[[^\[\]:]*\d\]", name) for name in names]
     stacks = [plane[1] if plane else name for plane, name in zip(planes, names, strict=True)]
     whole = sorted(set(stacks))
     if len(whole) == len(names):

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from septum.annotation.colours import COLOUR, one_number_a_pixel
-from septum.errors import AnnotationError
+from septum.errors import AnnotationError, InputError
 from septum.images.files import file_kind
-from septum.images.stored import load_image
+from septum.images.stored import load_image, open_image
 
 Palette = npt.NDArray[np.uint8]
 """Colours of shape (entries, 3)."""
@@ -45,11 +45,11 @@ def check_palettes(files: Sequence[Path]) -> None:
 
 def refuse_palettes_beside_colours(files: Sequence[Path]) -> None:
     """Raise AnnotationError where some files say their classes by number, and some by colour."""
-    palettes = [file for file in dict.fromkeys(files) if read_palette(file) is not None]
-    numbered = next((file for file in palettes if _values(file).any()), None)
+    palettes = {file for file in dict.fromkeys(files) if read_palette(file) is not None}
+    numbered = next((file for file in files if file in palettes and _values(file).any()), None)
     if numbered is None:
         return
-    others = (file for file in dict.fromkeys(files) if file not in palettes)
+    others = (file for file in dict.fromkeys(files) if file not in palettes and _is_coloured(file))
     coloured = next((file for file in others if (_values(file) >= COLOUR).any()), None)
     if coloured is not None:
         raise AnnotationError(
@@ -90,9 +90,20 @@ def read_palette(file: Path) -> Palette | None:
 
 
 def _values(file: Path) -> npt.NDArray[np.integer]:
-    """The label values of a file, each once."""
-    image = load_image(file, labels=True)
-    return np.unique(one_number_a_pixel(image, image).read().array)
+    """The label values of a file, each once; none of one that cannot be read."""
+    try:
+        image = load_image(file, labels=True)
+        return np.unique(one_number_a_pixel(image, image).read().array)
+    except InputError:
+        return np.zeros(0, np.int64)
+
+
+def _is_coloured(file: Path) -> bool:
+    """Whether a file has channels, by its header."""
+    try:
+        return "C" in open_image(file, labels=True).axes
+    except InputError:
+        return False
 
 
 def _hex(colour: tuple[int, ...]) -> str:

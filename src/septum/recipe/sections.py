@@ -225,8 +225,8 @@ class Training(Section):
     """Training ends by itself after so many validations without a better one; 0: never."""
     keep_best: Literal["loss", "pixel_error", "iou_error", "rand_error", "object_error"] = "loss"
     """The validation measure by which the best model is kept; lower is better. `iou_error`: 1 −
-    mean IoU of the classes above 0. `object_error`, of numbered labels: 1 − mean average precision
-    of the objects, up to an IoU of 0.9."""
+    mean IoU of all classes, over the pixels of all images. `object_error`, of numbered labels: 1 −
+    mean average precision of the objects, up to an IoU of 0.9."""
     threshold: Literal["half", "rand", "iou", "objects", "auto"] = "half"
     """`half`: an object pixel has probability above 0.5; `rand`: the threshold with the smallest
     Rand error on training images is stored in the model (two classes), which keeps walls; `iou`:

@@ -35,15 +35,16 @@ def train_folds(
 ) -> RunFolder:
     """Train ``count`` models in ``out/fold-0``, ``fold-1`` …, and make one of them in ``out``.
 
-    The images are dealt into as many folds by a hash of their names; each model is trained without
-    one of them, on which it is validated: so every image is validated on once, by a model that has
-    not seen it. ``out/model.safetensors`` predicts the mean of all, and how far they disagree;
-    threshold, seeds and smallest object are those that suit all images, each as the model that has
-    not seen it predicts it. All folds have the recipe of the first, whose choices and steps
-    (``hours`` is for all of them together) are made once. With ``resume`` folds that are done
-    stay, and the one that was stopped goes on; with a recipe or changes each goes on by these, as
-    `septum.train` does: only steps may grow. ``say`` hears how it goes, ``done`` of each fold
-    that is. The rest is as of `septum.train`, which raises what this raises.
+    The images are dealt into as many folds by a hash of their names, planes of stacks in blocks;
+    each model is trained without one of them, on which it is validated: so every image is
+    validated on once, by a model that has not seen it. ``out/model.safetensors`` predicts the mean
+    of all, and how far they disagree; threshold, seeds and smallest object are those that suit all
+    images, each as the model that has not seen it predicts it. All folds have the recipe of the
+    first, whose choices and steps (``hours`` is for all of them together) are made once. With
+    ``resume`` folds that are done stay, and the one that was stopped goes on; with a recipe or
+    changes each goes on by these, as `septum.train` does (without: as the first does): only steps
+    may grow. ``say`` hears how it goes, ``done`` of each fold that is. The rest is as of
+    `septum.train`, which raises what this raises.
     """
     data, out = Path(data), Path(out)
     if count < 2:
@@ -68,7 +69,7 @@ def train_folds(
     for number in range(count):
         run = fold_of(out, number)
         begun = run.holds_a_run()
-        again = _again(run, recipe) if begun else None
+        again = _again(run, recipe or first.recipe()) if begun else None
         if again is not None and again == run.recipe() and _has_ended(run, again):
             say(f"fold {number + 1} of {count}: done before")
             if whole.writes and not run.report.exists():  # stopped just before it was written
@@ -87,7 +88,7 @@ def train_folds(
             raise Interrupted(
                 f"stopped in fold {number + 1} of {count}; everything is saved; go on with: "
                 + shlex.join(["septum", "train", str(data), "--out", str(out), "--folds"])
-                + f" {count} --resume{_sets(recipe) if resume else ''}"
+                + f" {count} --resume"
             ) from None
         if run.history()[-1].get("object_share") == 0:
             say(
@@ -147,16 +148,13 @@ def fold_of(out: Path, number: int) -> RunFolder:
     return RunFolder(out / f"fold-{number}")
 
 
-def _sets(recipe: Recipe | Sequence[str] | None) -> str:
-    """The changes as they are given to the command; folds that were done before go on by them."""
-    changes = () if isinstance(recipe, Recipe) else recipe or ()
-    return "".join(f" --set {shlex.quote(change)}" for change in changes)
-
-
 def _has_ended(run: RunFolder, recipe: Recipe) -> bool:
     """Whether a fold has come to the end that its recipe has now, not to an earlier one alone."""
-    state = run.load_state() if run.last.exists() else None
-    return state is not None and state[1].get("ended") == recipe.training.model_dump()
+    state = run.load_state()
+    if not run.last.exists() or state is None:  # a state that was removed says nothing against it
+        return run.last.exists()
+    wanted = recipe.training.model_dump()
+    return bool(state[1].get("ended", wanted) == wanted)  # an older state does not say either
 
 
 def _again(run: RunFolder, recipe: Recipe | Sequence[str] | None) -> Recipe:

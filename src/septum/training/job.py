@@ -32,7 +32,7 @@ from septum.training.run_folder import RunFolder
 from septum.training.samples import build_sampler
 from septum.training.separation_choice import describe_choices, with_choices
 from septum.training.tracking import format_duration
-from septum.training.validation import Targets, measure_of, validate
+from septum.training.validation import Targets, validate
 
 
 class Job:
@@ -185,7 +185,7 @@ class Job:
         section, head = self.recipe.loss, self.recipe.network.head
         scores = validate(predictor, self.targets, section, self.sampler.weigh, self.ranks, head)
         measure = self.recipe.training.keep_best
-        value = measure_of(scores, measure)
+        value = scores.get(measure, scores["loss"])
         better = not self.best or value < self.best[measure]
         self.latest = {
             "kind": "validation",

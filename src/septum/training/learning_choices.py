@@ -199,8 +199,10 @@ def _block_start(drawn: Sequence[bool], count: int) -> int:
     total, end = sum(drawn), len(drawn) - count
     divides = (inside > 0) & (inside <= total / 2)
     usual = divides & (inside >= count * total / len(drawn))
-    if divides[end] or not divides.any():
+    if divides[end]:
         return end
+    if not divides.any():  # one image has objects, which trains
+        return int(np.flatnonzero(inside == inside.min())[-1])
     return int(np.flatnonzero(usual if usual.any() else divides)[-1])
 
 

@@ -38,7 +38,8 @@ def plan_steps(job: Job, hours: float) -> Recipe:
         guarded(lambda: train_step(job), job)
     job.losses.settle()  # on a GPU, until now the steps were only asked for
     timed: list[float] = []
-    while not timed or sum(timed) < min(hours * 3600 * _TIMED_SHARE, _TIMED_SECONDS):
+    limit = min(hours * 3600 * _TIMED_SHARE, _TIMED_SECONDS)
+    while not timed or any(job.ranks.gather(sum(timed) < limit)):  # all take the same steps
         start = time.monotonic()
         for _ in range(_TIMED_STEPS):
             train_step(job)
@@ -49,12 +50,13 @@ def plan_steps(job: Job, hours: float) -> Recipe:
     start = time.monotonic()
     job.measure_statistics()
     statistics_seconds = time.monotonic() - start
-    start = time.monotonic()
-    predictor = prepare(job.model(), job.device)
-    validate(predictor, job.targets[:1], job.recipe.loss, job.sampler.weigh)
     pixels = [math.prod(item.extents) for item in job.targets.annotated]
-    own = sum(pixels[index] for index in job.ranks.share(len(pixels)))
-    validation_seconds = (time.monotonic() - start) * own / pixels[0] + statistics_seconds
+    middling = sorted(range(len(pixels)), key=lambda index: pixels[index])[len(pixels) // 2]
+    part, own = job.targets[middling : middling + 1], job.ranks.share(len(pixels))
+    start = time.monotonic()
+    validate(prepare(job.model(), job.device), part, job.recipe.loss, job.sampler.weigh)
+    times = sum(pixels[index] for index in own) / pixels[middling]
+    validation_seconds = (time.monotonic() - start) * times + statistics_seconds
 
     seconds = hours * 3600 * (1 - _FINISH_SHARE)
     section = job.recipe.training

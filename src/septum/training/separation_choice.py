@@ -146,7 +146,10 @@ def _windows(asked: Asked) -> Asked:
     found: list[tuple[Predictor, Item]] = []
     for place in np.linspace(0, len(asked) - 1, count):
         predictor, item = asked[round(place)]
-        windows = random_windows(item, TRIED * each, MOST_PIXELS // (count * each))
-        drawn = [window for window in windows if np.any(window.labels_S)]
-        found += [(predictor, window) for window in [*drawn, *windows][:each]]
+        drawn: list[Item] = []
+        empty: list[Item] = []
+        for window in random_windows(item, TRIED * each, MOST_PIXELS // (count * each)):
+            if len(drawn) < each:
+                (drawn if (window.labels_S > 0).any() else empty).append(window)
+        found += [(predictor, window) for window in [*drawn, *empty][:each]]
     return found

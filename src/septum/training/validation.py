@@ -17,7 +17,7 @@ from septum.errors import TrainingError
 from septum.evaluation.objects import ObjectCounts
 from septum.evaluation.overlapping import mask_iou
 from septum.evaluation.partitions import best_threshold, rand_error
-from septum.evaluation.pixels import class_iou, iou, mean_of_objects
+from septum.evaluation.pixels import class_iou, count_classes, iou, mean_of_objects
 from septum.evaluation.truth import Truth, make_truth
 from septum.loss.losses import segmentation_loss
 from septum.loss.targets import encode_image
@@ -89,12 +89,14 @@ def validate(
     ranks: Ranks = Ranks(),  # noqa: B008 (frozen)
     head: HeadKind = "softmax",
 ) -> dict[str, float]:
-    """Mean over whole images of loss, pixel_error, iou and, for two classes, rand_error; and, of
-    numbered objects, object_error of those of all images together.
+    """Mean over whole images of loss, pixel_error, iou and, for two classes, rand_error; of all
+    images together iou_error, and, of numbered objects, object_error.
 
     ``loss`` is the training loss, with its weights, so that the two curves can be compared;
     ``pixel_error`` the share of wrong pixels, at probability 0.5 for two classes and overlapping
-    ones, of which all have to be right; ``iou`` the mean over the classes above 0; ``rand_error``
+    ones, of which all have to be right; ``iou`` the mean over the classes above 0; ``iou_error``
+    is 1 − mean IoU of all classes there are, class 0 too, and counts what is invented in images
+    without a class, of which ``iou`` is 1 or 0; ``rand_error``
     the smallest over ``THRESHOLDS``, of the object's probability or, if there is one, its core;
     ``object_error`` is that of `septum.training.object_scores`, 1 − mean average precision;
     ``object_share`` and ``predicted_share`` what of the pixels is above class 0. ``head`` is what
@@ -104,16 +106,21 @@ def validate(
     """
     mine = ranks.share(len(targets))
     scored = ranks.gather([_score(predictor, targets[i], section, weigh, head) for i in mine])
-    rows = [row for parts in scored for row, _ in parts]
+    rows = [row for parts in scored for row, *_ in parts]
     means = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
-    counts = [found for parts in scored for _, found in parts if found]
+    both_K, either_K = np.sum([pixels for parts in scored for *_, pixels in parts], axis=0)
+    there_K = either_K > 0
+    means["iou_error"] = 1 - float(np.mean(both_K[there_K] / either_K[there_K]))
+    counts = [found for parts in scored for _, found, _ in parts if found]
     return {**means, "object_error": object_error(counts)} if counts else means
 
 
 def _score(
     predictor: Predictor, target: AnnotatedTarget, section: Loss, weigh: Weigh, head: HeadKind
-) -> tuple[dict[str, float], list[ObjectCounts]]:
-    """Scores of one image's pixels; and of numbered objects those found at each threshold."""
+) -> tuple[dict[str, float], list[ObjectCounts], np.ndarray]:
+    """Scores of one image's pixels; of numbered objects those found at each threshold; and
+    `_both_and_either`.
+    """
     probability_KS = predict_probabilities(predictor, target.image_CS)
     if not np.isfinite(probability_KS).all():  # a step from a finite loss can end in such weights
         raise TrainingError(
@@ -136,7 +143,9 @@ def _score(
     valid_S = classes_S != IGNORE
     mask_S = predict_mask(probability_KS, 0.5, predictor.maps)
     wrong = (mask_S != classes_S) & valid_S
-    overlap = mask_iou if predictor.maps == "overlapping" else class_iou
+    overlapping = predictor.maps == "overlapping"
+    overlap = mask_iou if overlapping else class_iou
+    pixels = _both_and_either(mask_S, classes_S, predictor.classes, overlapping, valid_S)
     row = {
         "loss": float(loss),
         "pixel_error": float(wrong.sum() / max(int(valid_S.sum()), 1)),
@@ -144,24 +153,33 @@ def _score(
         "object_share": _share(classes_S, valid_S),
         "predicted_share": _share(mask_S, valid_S),
     }
-    if predictor.classes == 2 and predictor.maps != "overlapping":
+    if predictor.classes == 2 and not overlapping:
         row["rand_error"], _ = rand_error(
             probability_KS[-1], target.instances_S, THRESHOLDS, valid_S
         )
     if target.truth is None or "rand_error" not in row:
-        return row, []
-    return row, count_at_thresholds(probability_KS, target.truth, predictor.maps)
+        return row, [], pixels
+    return row, count_at_thresholds(probability_KS, target.truth, predictor.maps), pixels
 
 
 def _share(classes_S: np.ndarray, valid_S: np.ndarray) -> float:
     return float(((classes_S > 0) & valid_S).sum() / max(int(valid_S.sum()), 1))
 
 
-def measure_of(scores: dict[str, float], measure: str) -> float:
-    """What `training.keep_best` goes by, lower is better; the loss, where labels have no such."""
-    if measure == "iou_error":
-        return 1 - scores["iou"]
-    return scores.get(measure, scores["loss"])
+def _both_and_either(
+    mask_S: np.ndarray, classes_S: np.ndarray, classes: int, overlapping: bool, valid_S: np.ndarray
+) -> np.ndarray:
+    """Pixels of each class in both maps, and in either, (2, classes): 0, 1, … or 1, 2, … of
+    overlapping ones, of which class 0 is none.
+    """
+    if overlapping:
+        bits_K1 = np.arange(classes - 1)[:, np.newaxis]
+        found_KN = (mask_S[valid_S] >> bits_K1) & 1
+        drawn_KN = (classes_S[valid_S] >> bits_K1) & 1
+        return np.stack([(found_KN & drawn_KN).sum(1), (found_KN | drawn_KN).sum(1)])
+    table_KK = count_classes(mask_S, classes_S, classes, valid_S)
+    both_K = np.diag(table_KK)
+    return np.stack([both_K, table_KK.sum(0) + table_KK.sum(1) - both_K])
 
 
 def choose_threshold(
