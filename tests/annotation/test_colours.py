@@ -15,7 +15,11 @@ from hypothesis import strategies as st
 from septum.annotation.colours import COLOUR, channels_of, parse_colour, value_text
 from septum.annotation.labels import find_meaning
 from septum.annotation.pairs import find_pairs, interpret, load_pairs
-from septum.annotation.palettes import read_palette, refuse_palettes_beside_colours
+from septum.annotation.palettes import (
+    check_palettes,
+    read_palette,
+    refuse_palettes_beside_colours,
+)
 from septum.annotation.stored_pairs import open_pairs
 from septum.annotation.targets import to_target
 from septum.errors import AnnotationError
@@ -210,20 +214,17 @@ def test_palettes_beside_colours_are_refused(tmp_path: Path) -> None:
     assert interpret(pairs, loaded[:2], Labels()).class_values == (0, 1, 3, 128)
 
 
-def test_palettes_of_files_that_cannot_be_read_refuse_nothing(tmp_path: Path) -> None:
-    """Who reads their pixels says so; and inspect goes on to say the rest."""
-    common = [0, 0, 0, 255, 0, 0, 0, 0, 255, 9, 9, 9]
-    files = [tmp_path / f"{name}.png" for name in "abc"]
-    for damaged in (0, 1, 2):
-        indices(files[0], 1, common)
-        indices(files[1], 2, common)
-        paint(files[2], (np.s_[5:20, 5:20], RED))
-        content = files[damaged].read_bytes()
-        for rest in (b"", content[: len(content) - 40]):
-            files[damaged].write_bytes(rest)
-            if damaged == 2 and not rest:
-                refuse_palettes_beside_colours(files)
-            elif damaged < 2:
-                with pytest.raises(AnnotationError, match="has a palette"):
-                    refuse_palettes_beside_colours(files)
-                refuse_palettes_beside_colours([files[damaged], files[2]])
+@pytest.mark.parametrize("size", [0, 40, 150])
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_damaged_files_among_others_are_not_what_palettes_are_about(
+    size: int, suffix: str, tmp_path: Path
+) -> None:
+    for number, name in enumerate("abc"):
+        indices(tmp_path / name, 1, [0, 0, 0, 255 - number, 0, 0], suffix)
+    damaged = tmp_path / f"a.{suffix}"
+    damaged.write_bytes(damaged.read_bytes()[:size])
+    paint(tmp_path / "d.png", (np.s_[5:20, 5:20], RED))
+    check_palettes([damaged, tmp_path / "d.png"])
+    refuse_palettes_beside_colours([damaged, tmp_path / "d.png"])
+    with pytest.raises(AnnotationError, match=r"number 1 of the palette is #fe0000 in one"):
+        check_palettes([damaged, *(tmp_path / f"{name}.{suffix}" for name in "bc")])

@@ -60,33 +60,31 @@ def refuse_palettes_beside_colours(files: Sequence[Path]) -> None:
 
 
 def read_palette(file: Path) -> Palette | None:
-    """The palette of a PNG or TIFF, from its header; None if it has none, or cannot be read, which
-    whoever reads its pixels says.
-    """
+    """The palette of a PNG or TIFF, from its header; None if it has none, or cannot be read."""
     if not file.is_file():
         return None
+    try:
+        return _read_palette(file)
+    except Exception:  # a parser may raise anything; who reads the pixels names the file
+        return None
+
+
+def _read_palette(file: Path) -> Palette | None:
     if file_kind(file) == "TIFF":
         import tifffile
 
-        try:
-            with tifffile.TiffFile(file) as tif:
-                page = tif.pages.first
-                is_palette = page.photometric == tifffile.PHOTOMETRIC.PALETTE
-                colours = page.colormap if is_palette else None
-        except (OSError, ValueError):  # a TiffFileError is one
-            return None
+        with tifffile.TiffFile(file) as tif:
+            page = tif.pages.first
+            colours = page.colormap if page.photometric == tifffile.PHOTOMETRIC.PALETTE else None
         return None if colours is None else (np.asarray(colours).T >> 8).astype(np.uint8)
     if file_kind(file) != "PNG":
         return None
     import PIL.Image
 
-    try:
-        with PIL.Image.open(file, formats=["PNG"]) as picture:
-            if picture.mode != "P" or picture.palette is None:
-                return None
-            return np.frombuffer(bytes(picture.palette.palette), np.uint8).reshape(-1, 3)
-    except OSError:
-        return None
+    with PIL.Image.open(file, formats=["PNG"]) as picture:
+        if picture.mode != "P" or picture.palette is None:
+            return None
+        return np.frombuffer(bytes(picture.palette.palette), np.uint8).reshape(-1, 3)
 
 
 def _values(file: Path) -> npt.NDArray[np.integer]:
