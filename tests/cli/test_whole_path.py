@@ -182,7 +182,7 @@ def test_ctrl_c_saves_says_how_to_go_on_and_that_finishes_the_run(
     )  # and not a bit is lost
     assert load_model(out).provenance["scores"].keys() == {
         *("epoch", "loss", "pixel_error", "iou", "rand_error", "object_error", "seconds"),
-        *("object_share", "predicted_share"),
+        *("iou_error", "object_share", "predicted_share"),
     }
     for name in ("model.safetensors", "last.safetensors"):
         tensors = load_model(out / name).network.state_dict()

@@ -305,7 +305,15 @@ def test_the_history_says_what_happened_in_order(
         *(("training", 12), ("validation", 12), ("training", 13), ("validation", 13)),
     ]
     shared = {"kind", "step", "epoch", "loss", "seconds"}
-    scores = {"pixel_error", "iou", "rand_error", "object_share", "predicted_share", "best"}
+    scores = {
+        "pixel_error",
+        "iou",
+        "iou_error",
+        "rand_error",
+        "object_share",
+        "predicted_share",
+        "best",
+    }
     for record in history:
         more = {"learning_rate"} if record["kind"] == "training" else scores
         assert record.keys() == shared | more
