@@ -15,9 +15,8 @@ from septum.annotation.targets import kept_apart
 from septum.devices import Ranks
 from septum.errors import TrainingError
 from septum.evaluation.objects import ObjectCounts
-from septum.evaluation.overlapping import mask_iou
 from septum.evaluation.partitions import best_threshold, rand_error
-from septum.evaluation.pixels import class_iou, count_classes, iou, mean_of_objects
+from septum.evaluation.pixels import count_classes, iou
 from septum.evaluation.truth import Truth, make_truth
 from septum.loss.losses import segmentation_loss
 from septum.loss.targets import encode_image
@@ -144,12 +143,12 @@ def _score(
     mask_S = predict_mask(probability_KS, 0.5, predictor.maps)
     wrong = (mask_S != classes_S) & valid_S
     overlapping = predictor.maps == "overlapping"
-    overlap = mask_iou if overlapping else class_iou
     pixels = _both_and_either(mask_S, classes_S, predictor.classes, overlapping, valid_S)
+    both_K, either_K = pixels if overlapping else pixels[:, 1:]  # of classes above 0
     row = {
         "loss": float(loss),
         "pixel_error": float(wrong.sum() / max(int(valid_S.sum()), 1)),
-        "iou": mean_of_objects(overlap(mask_S, classes_S, predictor.classes, valid_S)),
+        "iou": float(np.mean(np.where(either_K > 0, both_K / np.maximum(either_K, 1), 1))),
         "object_share": _share(classes_S, valid_S),
         "predicted_share": _share(mask_S, valid_S),
     }
