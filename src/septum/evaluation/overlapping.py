@@ -7,23 +7,7 @@ import numpy.typing as npt
 
 from septum.annotation.labels import IGNORE
 from septum.errors import InputError
-from septum.evaluation.pixels import Bools, Numbers, Table, count_classes, iou, mean_of_objects
-
-
-def mask_iou(
-    prediction_S: npt.NDArray[np.integer],
-    truth_S: npt.NDArray[np.integer],
-    class_count: int,
-    valid_S: Bools | None = None,
-) -> dict[int, float]:
-    """IoU of each overlapping class 1 … class_count − 1, class k being bit k − 1 of both maps.
-
-    1 for a class that is in neither.
-    """
-    return {
-        k: iou((prediction_S >> (k - 1)) & 1, (truth_S >> (k - 1)) & 1, valid_S)
-        for k in range(1, class_count)
-    }
+from septum.evaluation.pixels import Numbers, Table, count_classes, mean_of_objects
 
 
 def count_bits(prediction_S: Numbers, truth_S: npt.NDArray[np.uint8], class_count: int) -> Table:
