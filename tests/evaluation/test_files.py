@@ -77,6 +77,36 @@ def test_a_mask_alone_is_scored_and_a_stack_may_be_one_volume(tmp_path):
     assert row["name"] == "p"
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("annotations.json", '{"images": [', "cut short"),
+        ("annotations.json", '{"images": [{"file_name": "gone.tif"', "cut short"),
+        ("c0.geojson", '{"type": "FeatureColl', "cut short"),
+        ("c0.geojson", '{"type": "FeatureCollection", "features": []}', "c1"),
+        ("c1.zip", "PK no archive", "cut short"),
+    ],
+)
+def test_images_beside_drawings_are_no_truth(tmp_path, name, content, words):
+    truth, _, mask = random_stack(2)
+    for k in range(2):
+        write(tmp_path / f"data/c{k}.tif", truth[k])
+        write(tmp_path / f"out/c{k}.mask.tif", mask[k])
+    evaluate_files(tmp_path / "out", tmp_path / "data", BINARY)  # label files alone are
+    (tmp_path / "data" / name).write_text(content)
+    with pytest.raises(InputError, match=words):
+        evaluate_files(tmp_path / "out", tmp_path / "data", BINARY)
+
+
+def test_a_json_file_of_another_kind_is_no_drawing(tmp_path):
+    truth, _, mask = random_stack(1)
+    write(tmp_path / "out/c0.mask.tif", mask[0])
+    write(tmp_path / "data/c0.tif", truth[0])
+    (tmp_path / "data/settings.json").write_text('{"exposure": 20}')
+    (row,) = evaluate_files(tmp_path / "out", tmp_path / "data", BINARY)["images"]
+    assert row["pixel_error"] == np.mean((truth[0] > 0) != (mask[0] > 0))
+
+
 @pytest.mark.parametrize("ending", ["", "_labels", "-mask"])
 def test_files_are_paired_by_name_with_or_without_an_ending(tmp_path, ending):
     truth, _, mask = random_stack(12)

@@ -78,6 +78,23 @@ def refuse_unread(folders: Sequence[Path]) -> None:
             read_rois(path)  # which says what is wrong with it
 
 
+def holds_drawings(folder: Path) -> bool:
+    """Whether COCO's JSON or outlines lie directly in ``folder``, damaged or not.
+
+    The images beside them are images then, and no labels.
+    """
+    files = [path for suffix in OUTLINES for path in _of_type(suffix, folder)]
+    return any(map(_is_drawing, files))
+
+
+def _is_drawing(path: Path) -> bool:
+    if path.suffix.lower() == ".zip":
+        return _entries(path) is None or _holds_rois(path)
+    if path.suffix.lower() == ".json":
+        return not _is_json(path) or json_kind(path) is not None
+    return True
+
+
 def label_pair(image: Path, labels: Path) -> Pair:
     """An image with one file, store or folder of labels. Raises AnnotationError.
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from septum.annotation.interpretation import name_values
 from septum.annotation.labels import IGNORE, LabelMeaning, to_target
+from septum.annotation.pair_files import holds_drawings
 from septum.annotation.pairs import Annotated, Pair, find_pairs
 from septum.errors import InputError
 from septum.evaluation.contingency import Ids
@@ -121,9 +122,9 @@ def _find_truth(path: Path, labels: Labels | LabelMeaning | None) -> list[Pair]:
     except InputError as error:
         if is_zarr(path) and not (path / "labels").is_dir():
             return [_alone(path)]
-        if not files:
+        if not files or holds_drawings(path):
             alone = "; or labels alone: a file, or a folder of label files"
-            raise InputError(f"{error}{alone * path.is_dir()}") from error
+            raise InputError(f"{error}{alone * (path.is_dir() and not files)}") from error
     return [_alone(file) for file in files]
 
 
