@@ -163,12 +163,21 @@ def test_large_objects_are_learnt_at_a_lower_resolution(
     assert (own.prediction.tile, own.network.reduction) == (tile, 1)
 
 
-def test_colours_vary_each_by_itself_and_grey_values_do_not() -> None:
-    assert "augment.channels" not in values(configure(survey()))
+def test_in_colour_each_channel_of_each_image_has_its_own_range() -> None:
+    grey = configure(survey())
+    assert values(grey)["intensity.scope"] == "set"
     seen = survey(channels=(CHANNEL,) * 3)
-    assert changed(configure(seen)) == {"augment.channels": 0.25}
-    assert configure(seen, ["augment.channels=0"]).recipe.augment.channels == 0
-    assert configure(survey(channels=(CHANNEL,) * 2)).recipe.augment.channels == 0
+    found = configure(seen)
+    assert values(found)["intensity.scope"] == "image"
+    assert values(found)["intensity.method"] == "percentile"
+    assert "lamps" in found.reasons["intensity.scope"]
+    assert changed(found).keys() == changed(grey).keys() | {
+        "intensity.scope",
+        "intensity.method",
+        "augment.brightness",
+    }
+    assert configure(seen, ["intensity.scope=set"]).recipe.intensity.scope == "set"
+    assert values(configure(survey(channels=(CHANNEL,) * 2)))["intensity.scope"] == "set"
 
 
 def test_a_step_is_as_much_work_at_a_lower_resolution() -> None:

@@ -24,6 +24,8 @@ GAP_IMAGES = 64
 """And in so many images, evenly spread."""
 SPECK = 0.005
 """A piece of a class smaller than this share of the object that a pixel is mostly in is none."""
+NARROW = 0.25
+"""Share of a class' pixels that may lie in pieces narrower than it is said to be."""
 THIN = 2.0
 """A disc (ball) has as much edge as its area needs; what has so many times as much is a thread, a
 tree or a net, and as large as it is wide."""
@@ -34,7 +36,7 @@ _SIGMA = REACH / math.sqrt(2 * math.log(1e6))
 @dataclass(frozen=True, eq=False)
 class Drawn:
     """The objects of one image. ``areas``: pixels of each; ``diameters``: see `diameters`;
-    ``counts``: pixels of each class; ``ignored``: pixels by why they are.
+    ``kinds``: the class of each; ``counts``: pixels of each class; ``ignored``: pixels by why.
 
     ``pairs``: pairs that touch, ``touching``: objects in one; of instance labels only. ``gaps``: of
     the objects looked at, the area and the distance to the next one, infinite beyond REACH, (n, 2);
@@ -43,6 +45,7 @@ class Drawn:
 
     areas: np.ndarray
     diameters: np.ndarray
+    kinds: np.ndarray
     counts: np.ndarray
     ignored: dict[str, int]
     pairs: int
@@ -52,7 +55,10 @@ class Drawn:
     specks: int = 0
 
 
-NOTHING = Drawn(np.zeros(0), np.zeros(0), np.zeros(2, np.int64), {}, 0, 0, None, True)
+NOTHING = Drawn(
+    *(np.zeros(0), np.zeros(0), np.zeros(0, np.uint8), np.zeros(2, np.int64)),
+    *({}, 0, 0, None, True),
+)
 """Of labels that mean nothing."""
 
 
@@ -72,9 +78,13 @@ def measure_objects(
         classes_S = np.where(classes_S == IGNORE, IGNORE, classes_S != 0).astype(np.uint8)
     counts = np.bincount(classes_S.ravel(), minlength=256)
     areas, edges = _areas(whole_S)
+    kinds = np.ones(len(areas) + 1, np.uint8)
+    if meaning.kind == "classes":
+        kinds[whole_S.ravel()] = classes_S.ravel()  # pieces are numbered without a gap
     return Drawn(
         areas,
         diameters(areas, edges, whole_S.ndim),
+        kinds[1:],
         counts[: meaning.class_count],
         _ignored(labels_S, meaning, int(counts[IGNORE])),
         pairs,
@@ -125,7 +135,23 @@ def join_objects(
         gap=Spread.of(within),
         near=len(within) / max(len(gaps), 1),
         sizes=_histogram(wide),
+        narrowest=_narrowest(drawn),
     )
+
+
+def _narrowest(drawn: Sequence[Drawn]) -> float | None:
+    """See `ObjectFacts`; None of one class."""
+    wide, areas, kinds = (
+        np.concatenate([np.zeros(0), *(getattr(item, name) for item in drawn)])
+        for name in ("diameters", "areas", "kinds")
+    )
+    widths = []
+    for kind in np.unique(kinds):
+        own = np.flatnonzero(kinds == kind)
+        own = own[np.argsort(wide[own])]
+        narrow = np.searchsorted(np.cumsum(areas[own]), areas[own].sum() * NARROW)
+        widths.append(float(wide[own[narrow]]))
+    return min(widths) if len(widths) > 1 else None
 
 
 def diameters(areas: np.ndarray, edges: np.ndarray, axes: int) -> np.ndarray:
@@ -156,7 +182,7 @@ def without_specks(drawn: Sequence[Drawn]) -> list[Drawn]:
     for item in drawn:
         large = item.areas >= least
         gaps = None if item.gaps is None else item.gaps[item.gaps[:, 0] >= least]
-        sizes = {"areas": item.areas[large], "diameters": item.diameters[large]}
+        sizes = {name: getattr(item, name)[large] for name in ("areas", "diameters", "kinds")}
         specks = len(large) - int(large.sum())
         kept.append(dataclasses.replace(item, **sizes, gaps=gaps, specks=specks))
     return kept

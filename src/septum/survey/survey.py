@@ -131,6 +131,9 @@ class ObjectFacts:
     near: float
     sizes: Histogram | None
     """Of the diameters, in pixels; the edges are evenly spread in their logarithm."""
+    narrowest: float | None = None
+    """Of several classes: pixels across, of the narrowest one, that three quarters of its pixels
+    are in pieces of, or in wider ones."""
 
 
 @dataclass(frozen=True)

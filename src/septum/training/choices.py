@@ -24,6 +24,8 @@ SMALLEST_TILE = 128
 RESOLVED, MOST_REDUCED = 16.0, 4
 """Pixels that a small object (at 5 %) is wide at the resolution at which the network works, and
 times that this is lower at most."""
+BAND, MOST_OF_CLASSES = 8.0, 3
+"""The same of the narrowest of several classes, which need not be kept from each other."""
 LARGEST_TILE, VOLUME_TILE, VOLUME_DEPTH = 700, 100, 2
 """Pixels an axis beyond which a tile is not enlarged for large objects; and, of volumes, of a tile
 that three axes can have, and poolings that fit into it."""
@@ -31,8 +33,8 @@ VARIED = 2.0
 """Times that the grey values of bright images (at 95 %) may span those of dim ones (at 5 %)."""
 
 
-COLOURS, VARIED_COLOURS = 3, 0.25
-"""Channels of images in colour, and how much each of them varies by itself (decision 28)."""
+COLOURS = 3
+"""Channels of images in colour (decision 31)."""
 
 
 @dataclass(frozen=True)
@@ -73,17 +75,20 @@ def choose_depth(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
 
 
 def choose_reduction(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
-    """Large numbered objects at a lower resolution (decision 27)."""
-    objects, meaning = survey.objects, survey.meaning
-    told = meaning is not None and meaning.kind == "instances"
+    """Large numbered objects, and wide classes, at a lower resolution (decision 27)."""
+    objects, kind = survey.objects, survey.meaning.kind if survey.meaning is not None else ""
     unet = recipe.network.architecture == "unet" and recipe.network.dimensions == 2
-    if objects is None or objects.diameter is None or not told or not unet:
+    if objects is None or objects.diameter is None or not unet:
         return
-    small = objects.diameter.low
-    times = max(min(int(small / RESOLVED), MOST_REDUCED), 1)
+    times, wide = 1, ""
+    if kind == "instances":
+        times = min(int(objects.diameter.low / RESOLVED), MOST_REDUCED)
+        wide = f"objects are {objects.diameter.low:.0f} pixels wide and more (5 % are below)"
+    elif kind == "classes" and objects.narrowest is not None:
+        times = min(int(objects.narrowest / BAND), MOST_OF_CLASSES)
+        wide = f"the narrowest class is {objects.narrowest:.0f} pixels wide and more (25 % is less)"
     if times > 1:
-        wide = f"objects are {small:.0f} pixels wide and more (5 % are below)"
-        reason = f"{wide}: seen with more of what is around them, and in less time"
+        reason = f"{wide}: seen with more of what is around, and in less time"
         yield Choice("network.reduction", times, reason)
 
 
@@ -135,6 +140,9 @@ def choose_intensity(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
         times = f"{bright / dim:.0f} times"
         reason = f"its own range for each: bright ones span {times} the grey values of dim ones"
         yield Choice("intensity.scope", "image", reason)
+    elif len(survey.channels) == COLOURS:
+        reason = "each channel of each image has its own range: lamps, stains and cameras differ"
+        yield Choice("intensity.scope", "image", reason)
     else:
         yield Choice("intensity.scope", "set", "images are about equally bright: one range for all")
         if survey.bits in range(1, 9) or recipe.network.normalization == "none":
@@ -156,13 +164,6 @@ def choose_intensity(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
         value = round(min(recipe.augment.brightness * min(*parts, 1.0), 1.0), 3)
         unit = "in units of that range, of which the deviation is a part only"
         yield Choice("augment.brightness", value, unit)
-
-
-def choose_colours(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
-    """Channels that vary, each by itself, of images in colour."""
-    if len(survey.channels) == COLOURS:
-        reason = "three channels that differ, as stains and lamps do"
-        yield Choice("augment.channels", VARIED_COLOURS, reason)
 
 
 def _legal(footprint: Footprint, extent: int, recipe: Recipe) -> int:

@@ -16,7 +16,6 @@ from septum.recipe import Recipe, build_recipe, load_recipe
 from septum.survey.survey import Survey
 from septum.training.choices import (
     Choice,
-    choose_colours,
     choose_depth,
     choose_intensity,
     choose_labels,
@@ -50,7 +49,6 @@ CHOOSERS = (
     choose_reduction,
     choose_tile,
     choose_intensity,
-    choose_colours,
     choose_loss,
     choose_sampling,
     choose_steps,
