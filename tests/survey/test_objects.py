@@ -124,6 +124,45 @@ def test_specks_are_left_out_of_pieces_and_not_of_numbers() -> None:
     assert without_specks([numbered]) == [numbered]
 
 
+def bands() -> np.ndarray:
+    """Of class 1 bands of 12 and 2 pixels and a ring of 6.5, of class 2 the disc in it."""
+    labels = np.zeros((200, 300), np.uint8)
+    labels[10:22, 20:280] = 128
+    labels[30:32, 20:120] = 128
+    y, x = np.indices(labels.shape)
+    distance = np.hypot(y - 120, x - 150)
+    labels[distance < 22] = 128
+    labels[distance < 15.5] = 255
+    return labels
+
+
+def test_the_narrowest_class_is_as_wide_as_most_of_its_pixels_are_in() -> None:
+    labels = bands()
+    meaning = find_meaning([("a", labels)], Labels())
+    assert meaning.kind == "classes"
+    found = measure_objects(labels, meaning, "a")
+    np.testing.assert_allclose(
+        found.diameters[found.kinds == 1], (12, 2, 6.5), rtol=0.25
+    )  # straight
+    np.testing.assert_allclose(found.diameters[found.kinds == 2], 31, rtol=0.05)
+    # Of class 1 200 pixels are 2 wide, about 760 6.5, 3120 12: a quarter of all is 1020.
+    joined = join_objects([found, found], [None] * 2, 2)
+    assert joined.narrowest == pytest.approx(12, rel=0.25)
+    labels[10:22, 20:280] = 0
+    alone = join_objects([measure_objects(labels, meaning, "a")], [None], 2)
+    assert alone.narrowest == pytest.approx(6.5, rel=0.1)
+    labels[190, 10:290:2] = 255  # slips of the pen
+    (kept,) = without_specks([measure_objects(labels, meaning, "a")])
+    assert kept.specks == 140
+    assert join_objects([kept], [None], 2).narrowest == alone.narrowest
+
+
+def test_of_one_class_none_is_the_narrowest() -> None:
+    labels = np.where(drawing() > 0, 255, 0).astype(np.uint8)
+    for meaning in (NUMBERED, find_meaning([("a", labels)], Labels())):
+        assert join_objects([measure_objects(labels, meaning, "a")], [None], 2).narrowest is None
+
+
 def test_balls_have_the_diameter_of_their_volume() -> None:
     ids = np.zeros((30, 30, 30), np.uint16)
     z, y, x = np.indices(ids.shape) - 15

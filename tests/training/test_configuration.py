@@ -190,6 +190,18 @@ def test_a_step_is_as_much_work_at_a_lower_resolution() -> None:
     assert work[2] == work[4] == pytest.approx(work[1], rel=0.15)
 
 
+@pytest.mark.parametrize(
+    ("narrowest", "times"), [(None, 1), (7.0, 1), (15.9, 1), (16.0, 2), (24.5, 3), (90.0, 3)]
+)
+def test_wide_classes_are_learnt_at_a_lower_resolution(narrowest: float | None, times: int) -> None:
+    three = LabelMeaning("classes", (0, 1, 2), shares=(0.7, 0.2, 0.1))
+    wide = dataclasses.replace(objects(90), narrowest=narrowest)
+    found = configure(survey(meaning=three, objects=wide), device="cpu")
+    assert found.recipe.network.reduction == times
+    kept = configure(survey(meaning=three, objects=wide), ["network.reduction=1"], device="cpu")
+    assert kept.recipe.network.reduction == 1
+
+
 def test_of_foreground_and_of_volumes_no_pixels_are_put_together() -> None:
     assert configure(survey(objects=objects(90))).recipe.network.reduction == 1
     volumes = tuple(image(f"{n}", (60, 200, 200), axes="ZYX") for n in range(5))

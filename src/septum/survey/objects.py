@@ -56,8 +56,7 @@ class Drawn:
 
 
 NOTHING = Drawn(
-    *(np.zeros(0), np.zeros(0), np.zeros(0, np.uint8), np.zeros(2, np.int64)),
-    *({}, 0, 0, None, True),
+    np.zeros(0), np.zeros(0), np.zeros(0, np.uint8), np.zeros(2, np.int64), {}, 0, 0, None, True
 )
 """Of labels that mean nothing."""
 
