@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from safetensors import safe_open
 
 from septum.images.files import Image, write_image
 from septum.recipe import Recipe, load_recipe
+from septum.training import job as job_module
 from septum.training import step_graph
 from septum.training.run_folder import RunFolder
 
@@ -156,3 +157,20 @@ def contents() -> Callable[[Path], dict[str, bytes]]:
         }
 
     return read
+
+
+@pytest.fixture
+def validate_as(monkeypatch: pytest.MonkeyPatch) -> Callable[[Sequence[float]], None]:
+    """Let validations give these losses, and predict nothing."""
+
+    def arrange(given: Sequence[float]) -> None:
+        rest = iter(given)
+
+        def validate(*_: object) -> dict[str, float]:
+            loss = next(rest)
+            names = ("loss", "pixel_error", "iou", "rand_error")
+            return {**dict.fromkeys(names, loss), "object_share": 0.2, "predicted_share": 0.0}
+
+        monkeypatch.setattr(job_module, "validate", validate)
+
+    return arrange

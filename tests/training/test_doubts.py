@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,6 @@ import pytest
 
 from septum.recipe import Recipe
 from septum.report.contents import gather
-from septum.report.page import write_report
-from septum.training import job as job_module
 from septum.training.doubts import LEVEL_STEPS, find_doubts
 from septum.training.loop import train
 
@@ -84,23 +81,6 @@ def test_records_of_an_older_version_are_not_doubted_for_what_they_lack() -> Non
     assert find_doubts([*falling(), {"kind": "validation", "step": 300, "loss": 0.2}]) == {}
 
 
-@pytest.fixture
-def validate_as(monkeypatch: pytest.MonkeyPatch) -> Callable[[Sequence[float]], None]:
-    """Let validations give these losses, and predict nothing."""
-
-    def arrange(given: Sequence[float]) -> None:
-        rest = iter(given)
-
-        def validate(*_: object) -> dict[str, float]:
-            loss = next(rest)
-            names = ("loss", "pixel_error", "iou", "rand_error")
-            return {**dict.fromkeys(names, loss), "object_share": 0.2, "predicted_share": 0.0}
-
-        monkeypatch.setattr(job_module, "validate", validate)
-
-    return arrange
-
-
 def test_a_doubt_is_said_once_also_over_an_interruption_and_shown_in_the_report(
     squares: Path,
     tmp_path: Path,
@@ -115,46 +95,3 @@ def test_a_doubt_is_said_once_also_over_an_interruption_and_shown_in_the_report(
     train(squares, tmp_path / "run", recipe, resume=True)
     assert "is predicted as background" not in capsys.readouterr().err
     assert any("is predicted as background" in note for note in gather(run, None).notes)
-
-
-def test_training_ends_when_validation_has_not_improved_for_long(
-    squares: Path,
-    tmp_path: Path,
-    tiny: Callable[..., Recipe],
-    validate_as: Callable[[Sequence[float]], None],
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    changes = ("training.steps=8", "training.validate_every=1")
-    validate_as([0.5, 0.3, 0.4, 0.3, 0.6, 0.5, 0.3, 0.4, 0.3, 0.6])
-    run = train(squares, tmp_path / "run", tiny(*changes, "training.patience=3"))
-    steps = [record["step"] for record in run.history() if record["kind"] == "validation"]
-    assert steps == [1, 2, 3, 4, 5], "three after the best, at step 2"
-    said = capsys.readouterr().err
-    assert "3 validations in a row were no better than that of step 2: training ends here" in said
-    assert run.last.exists()
-    contents = gather(run, None)
-    assert contents.finished
-    (advised,) = re.findall(r"--resume (--set [^<]*)", write_report(run).read_text("utf-8"))
-    assert advised == "--set training.patience=0"
-    train(squares, run.path, resume=True)
-    said = capsys.readouterr().err
-    assert "has ended at step 5" in said
-    assert "(for more: --resume --set training.patience=0)" in said
-    train(squares, tmp_path / "last", tiny("training.steps=5", *changes[1:], "training.patience=3"))
-    assert "training ends here" not in capsys.readouterr().err, "it has, by its steps"
-
-    validate_as([0.1, 0.1, 0.1])
-    train(squares, tmp_path / "run", tiny(*changes, "training.patience=0"), resume=True)
-    assert run.history()[-1]["step"] == 8
-
-
-def test_without_patience_no_run_ends_early(
-    squares: Path,
-    tmp_path: Path,
-    tiny: Callable[..., Recipe],
-    validate_as: Callable[[Sequence[float]], None],
-) -> None:
-    validate_as([0.1, *[0.5] * 7])
-    changes = ("training.steps=8", "training.validate_every=1")
-    run = train(squares, tmp_path / "run", tiny(*changes))
-    assert run.history()[-1]["step"] == 8

@@ -84,12 +84,13 @@ class Contents:
 
     @property
     def finished(self) -> bool:
-        """Whether the last planned step was done and validated, or the recipe's patience ended."""
-        records, patience = self.validations, self.recipe.training.patience
-        if not records or self.planned is None:
+        """Whether the last planned step was done and validated, or the last of a cool-down."""
+        if not self.validations or self.planned is None:
             return False
-        worse = [record["best"] for record in records[-patience:]] if patience else [True]
-        return records[-1]["step"] >= self.planned or (len(worse) == patience and not any(worse))
+        last = self.validations[-1]["step"]
+        patience = self.recipe.training.patience  # 0: it went on after that
+        ends = [r["end"] for r in self.history if r["kind"] == "cooling" and patience]
+        return bool(last >= min([self.planned, *ends[-1:]]))
 
 
 def gather(run: RunFolder, data: Path | None) -> Contents:

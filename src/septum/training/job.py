@@ -26,6 +26,7 @@ from septum.training.optimization import (
     build_optimizer,
     optimizer_tensors,
     restore_optimizer,
+    tensors_of,
     tiles_of_statistics,
 )
 from septum.training.run_folder import RunFolder
@@ -72,18 +73,17 @@ class Job:
         self.steps_per_epoch = math.ceil(len(data.training) / section.batch)
         self.steps = planned_steps(recipe, data)
         self.longer = False  # whether the run was begun with fewer steps
-        self.choices: list[str] = []
-        """How the recipe was chosen, in words, if it was."""
+        self.choices: list[str] = []  # how the recipe was chosen, in words, if it was
         self.validate_every = section.validate_every or self.steps_per_epoch
 
         self.step = 0
+        self.cooling = 0  # the step after which it began to end early; septum.training.ending
         self.best: dict[str, Any] = {}
         self.latest: dict[str, Any] = {}
         self.losses = LossRecord(device, ranks, section.learning_rate)
         self._rate = 0.0
         self._clock = self._saved = time.monotonic()
-        self.ended: dict[str, Any] = {}
-        """The training section that the run has come to the end of."""
+        self.ended: dict[str, Any] = {}  # the training section that it has come to the end of
 
     @property
     def description(self) -> list[str]:
@@ -241,6 +241,8 @@ class Job:
             "seconds": self.seconds,
             "left_in_files": self.data.stored,
             "ended": self.ended,
+            "cooling": self.cooling,
+            "patience": self.recipe.training.patience,
             **self.data.fingerprints,
         }
         self.run.save_state(tensors, counters)
@@ -264,11 +266,13 @@ class Job:
                     f"{self.run.path}: the {noun} images or labels changed since this run was "
                     "saved; give the same DATA to resume, or choose another --out"
                 )
-        self.network.load_state_dict(_part(tensors, "network."))
+        self.network.load_state_dict(tensors_of(tensors, "network."))
         if self.average is not None:
-            self.average.load_state_dict(_part(tensors, "average."))
+            self.average.load_state_dict(tensors_of(tensors, "average."))
         restore_optimizer(self.optimizer, tensors)
         self.step, self.best, self.latest = counters["step"], counters["best"], counters["latest"]
+        if counters.get("patience") == self.recipe.training.patience:
+            self.cooling = counters["cooling"]
         self.losses.values, self._rate = counters["losses"], counters["rate"]
         self._clock = time.monotonic() - counters["seconds"]
         self.run.rewind_history(self.step)
@@ -294,7 +298,3 @@ class Job:
             f"{describe_choices(best)}; peak memory {peak_memory(self.device) / 1e9:.1f} GB; "
             f"model: {self.run.best}"
         )
-
-
-def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

@@ -15,6 +15,7 @@ from septum.memory import raise_allocator_thresholds
 from septum.recipe import Recipe, load_recipe
 from septum.training.data import load_data, memory_for_images, planned_steps
 from septum.training.doubts import LEVEL_STEPS, find_doubts
+from septum.training.ending import begin_to_cool, last_step
 from septum.training.inspection import Inspection, inspect_data
 from septum.training.interruption import Interruption
 from septum.training.job import Job
@@ -74,12 +75,12 @@ def run_steps(job: Job, again: str) -> None:
     ranks = job.ranks
     with (
         Interruption(ranks.first) as interruption,
-        Progress(job.steps, job.step, ranks.first) as progress,
+        Progress(last_step(job), job.step, ranks.first) as progress,
     ):
         for line in job.description:
             progress.say(line)
         step, said = choose_step(job), set(find_doubts(job.run.history()))
-        while job.step < job.steps and not is_stale(job):
+        while job.step < last_step(job):
             guarded(step, job)
             progress.advance(job.step, job.losses.last)
             if job.step % LOG_STEPS == 0 or job.validation_is_due():
@@ -88,6 +89,9 @@ def run_steps(job: Job, again: str) -> None:
             if job.validation_is_due():
                 progress.say(describe_validation(job.validate()))
                 best = job.latest["best"]
+                if words := begin_to_cool(job):
+                    progress.say(words)
+                    progress.end_at(last_step(job))
             if job.step == LEVEL_STEPS or job.validation_is_due():
                 doubts = find_doubts(job.run.history())
                 for name in doubts.keys() - said:
@@ -99,28 +103,14 @@ def run_steps(job: Job, again: str) -> None:
             job.save(now=best)  # the best model and the state that knows of it belong together
             # One rank's wish is every rank's: all stop after the same step.
             if any(ranks.gather(interruption.requested)):
-                if job.step == job.steps or is_stale(job):
+                if job.step == last_step(job):
                     break
                 job.save(now=True)
                 raise Interrupted(
-                    f"stopped at step {job.step} of {job.steps}; everything is saved; go on with: "
-                    f"{again}"
+                    f"stopped at step {job.step} of {last_step(job)}; everything is saved; go on "
+                    f"with: {again}"
                 )
-        if is_stale(job) and job.step < job.steps:
-            progress.say(
-                f"{job.recipe.training.patience} validations in a row were no better than that of "
-                f"step {job.best['step']}: training ends here (--resume --set training.patience=0 "
-                "goes on)"
-            )
         progress.say(job.finish())
-
-
-def is_stale(job: Job) -> bool:
-    """Whether so many validations in a row were no better that the recipe ends the run."""
-    patience = job.recipe.training.patience
-    if not patience or not job.best:
-        return False
-    return bool(job.step - job.best["step"] >= patience * job.validate_every)
 
 
 def open_job(
@@ -170,12 +160,11 @@ def open_job(
             )
         if recipe != run.recipe():
             change_recipe(run, recipe)
-        if job.step >= job.steps or is_stale(job):
-            more = [f"--set training.steps={2 * job.steps}"] * (job.step >= job.steps)
-            more += ["--set training.patience=0"] * is_stale(job)
+        if job.step == last_step(job):
+            more = "training.patience=0" if job.cooling else f"training.steps={2 * job.steps}"
             job.choices = [
                 f"training has ended at step {job.step}: what follows it is done anew (for more: "
-                f"--resume {' '.join(more)})"
+                f"--resume --set {more})"
             ]
         return job
     if run.holds_a_run():

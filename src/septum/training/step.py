@@ -12,8 +12,9 @@ from torch import Tensor
 
 from septum.devices import Ranks
 from septum.loss.losses import segmentation_loss
+from septum.training.ending import rate_of
 from septum.training.job import Job
-from septum.training.optimization import learning_rate, update_average
+from septum.training.optimization import update_average
 
 Tiles = tuple[Tensor, Tensor, Tensor]
 """Images (N, C, S), classes (N, S), weights (N, S)."""
@@ -28,7 +29,7 @@ def train_step(job: Job) -> None:
     touched by it.
     """
     section = job.recipe.training
-    rate = learning_rate(job.step, job.steps, job.steps_per_epoch, section)
+    rate = rate_of(job)
     for group in job.optimizer.param_groups:
         group["lr"] = rate
     job.optimizer.zero_grad(set_to_none=True)

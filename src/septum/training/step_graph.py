@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from septum.training.device_samples import DeviceSampler
+from septum.training.ending import rate_of
 from septum.training.job import Job
-from septum.training.optimization import learning_rate, update_average
+from septum.training.optimization import update_average
 from septum.training.step import descend, train_step
 
 WARM_STEPS = 3
@@ -68,7 +69,7 @@ class StepGraph:
                 train_step(job)
             torch.cuda.current_stream().wait_stream(self._stream)
             return
-        rate = learning_rate(job.step, job.steps, job.steps_per_epoch, section)
+        rate = rate_of(job)
         assert isinstance(job.tiles, DeviceSampler)
         names, rows, greys = job.tiles.pack(job.step, range(section.batch))
         if self._graph is None:

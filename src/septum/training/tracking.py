@@ -61,6 +61,12 @@ class Progress:
             self._shown = time.monotonic()
             self.say(f"step {step}/{self.steps} · loss {loss:.4f} · {self._left()} left")
 
+    def end_at(self, steps: int) -> None:
+        """The run ends after so many steps, earlier than was planned."""
+        self.steps = steps
+        if self._bar is not None:
+            self._bar.update(self._task, total=steps)
+
     def say(self, text: str) -> None:
         """Print one line, above the bar if there is one."""
         if not self._speaks:
