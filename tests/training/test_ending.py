@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from septum.errors import Interrupted
+from septum.model import load_model
 from septum.recipe import Recipe
 from septum.report.contents import gather
 from septum.report.page import write_report
@@ -127,3 +128,40 @@ def test_without_patience_no_run_ends_early(
     changes = ("training.steps=8", "training.validate_every=1")
     run = train(squares, tmp_path / "run", tiny(*changes))
     assert run.history()[-1]["step"] == 8
+
+
+@pytest.mark.parametrize(
+    ("schedule", "patience", "last", "kept"),
+    [
+        ("cosine", 0, 0.329, 6),  # within a tenth of the best, and settled
+        ("cosine", 0, 0.331, 2),
+        ("constant", 0, 0.3, 2),  # as much in motion as the best
+        ("constant", 2, 0.329, 6),  # cooled
+        ("constant", 2, 0.331, 2),
+    ],
+)
+def test_the_last_model_is_kept_where_it_has_settled_and_is_nearly_the_best(
+    squares: Path,
+    tmp_path: Path,
+    tiny: Callable[..., Recipe],
+    validate_as: Callable[[Sequence[float]], None],
+    capsys: pytest.CaptureFixture[str],
+    schedule: str,
+    patience: int,
+    last: float,
+    kept: int,
+) -> None:
+    validate_as([0.5, 0.3, 0.32, 0.5, 0.31, last])
+    recipe = tiny(
+        f"training.steps={9 if patience else 6}", "training.validate_every=1",
+        f"training.schedule={schedule}", f"training.patience={patience}",
+    )  # fmt: skip
+    run = train(squares, tmp_path / "run", recipe)
+    said = capsys.readouterr().err
+    assert run.history()[-1]["step"] == 6
+    assert load_model(run.best).provenance["step"] == kept
+    settled = [r["step"] for r in run.history() if r.get("settled")]
+    assert settled == [6] * (kept == 6)
+    assert ("the last is nearly as good as the best" in said) == (kept == 6)
+    assert f"kept: validation loss {last if kept == 6 else 0.3:.4f} at step {kept}" in said
+    assert gather(run, None).finished

@@ -27,6 +27,7 @@ from septum.training.loop import train
 from septum.training.prefetch import Prefetched
 from septum.training.run_folder import RunFolder
 from septum.training.samples import build_sampler
+from septum.training.tracking import describe_job
 from septum.training.validation import Targets
 from septum.training.windows import StoredWindow, glimpse, spread_windows
 
@@ -140,7 +141,7 @@ def test_a_job_reads_files_in_a_thread_beside_the_network(
     data = load_data(write_cells(tmp_path, (60, 50)), recipe, 0)
     job = Job(RunFolder(tmp_path), recipe, data, torch.device("cpu"))
     assert isinstance(job.tiles, Prefetched)
-    assert any("read tile by tile" in line for line in job.description)
+    assert any("read tile by tile" in line for line in describe_job(job))
 
 
 @pytest.fixture

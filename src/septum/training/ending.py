@@ -7,12 +7,19 @@ the steps in which the learning rate falls to 0 (decision 32).
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
-from septum.training.job import Job
 from septum.training.optimization import learning_rate
+
+if TYPE_CHECKING:
+    from septum.training.job import Job
 
 COOLING = 2
 """Times ``validate_every`` in which the learning rate falls to 0."""
+
+
+NEARLY = 1.1
+"""Times the error of the best model: by less a few validation images tell nothing apart."""
 
 
 def last_step(job: Job) -> int:
@@ -53,3 +60,12 @@ def rate_of(job: Job) -> float:
         return rate
     share = (job.step - job.cooling) / (last_step(job) - job.cooling)
     return rate * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def has_settled(job: Job, error: float) -> bool:
+    """Whether this is a run's last validation, in which the learning rate has fallen to 0, and its
+    ``error``, of the measure that the best model is kept by, is nearly as low as the lowest.
+    """
+    fallen = job.cooling or job.recipe.training.schedule == "cosine"
+    lowest = job.best[job.recipe.training.keep_best]
+    return bool(job.step == last_step(job) and fallen and error <= NEARLY * lowest)

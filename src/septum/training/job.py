@@ -21,6 +21,7 @@ from septum.prediction.overlap_tile import prepare
 from septum.recipe import Recipe
 from septum.training.data import Data, planned_steps
 from septum.training.device_samples import choose_tiles
+from septum.training.ending import has_settled
 from septum.training.loss_record import LossRecord
 from septum.training.optimization import (
     build_optimizer,
@@ -84,40 +85,6 @@ class Job:
         self._rate = 0.0
         self._clock = self._saved = time.monotonic()
         self.ended: dict[str, Any] = {}  # the training section that it has come to the end of
-
-    @property
-    def description(self) -> list[str]:
-        """What is trained on what, in words, before it begins."""
-        parameters = sum(p.numel() for p in self.network.parameters())
-        begin = f"resuming at step {self.step}" if self.step else "starting at step 0"
-        warning = []
-        if self.data.validates_on_training:
-            warning.append("validating on the training image, the only one: its scores flatter")
-        if self.data.divided:
-            warning.append(
-                "there is one image: a quarter of it validates, the rest trains; an image of its "
-                "own would tell more"
-            )
-        if self.longer and self.recipe.training.schedule == "cosine":
-            warning.append(
-                "more steps than the run began with: the learning rate goes on along the longer "
-                "cosine, so that the model is not that of as many steps from the start"
-            )
-        thick = {item.spacing for item in self.data.training if item.spacing is not None}
-        if thick and self.recipe.loss.border_weight:
-            sides = " : ".join(f"{side:.3g}" for side in sorted(thick)[0])
-            warning.append(f"pixels are {sides}: border weights count distances in the specimen")
-        return [
-            *warning,
-            *self.choices,
-            f"{len(self.data.training)} training and {len(self.data.validation)} validation images "
-            f"({', '.join(item.name for item in self.data.validation[:4])}"
-            f"{', …' if len(self.data.validation) > 4 else ''})",
-            *(f"labels: {remark}" for remark in self.data.remarks),
-            *(["the images do not fit into memory: they are read tile by tile"] * self.data.stored),
-            f"recipe {self.recipe.name}: {parameters:,} parameters, {self.steps} steps, "
-            f"{str(self.dtype).removeprefix('torch.')} on {self.device}; {begin}",
-        ]
 
     def _check_tiles(self, network: AnyNetwork) -> None:
         """Refuse those that the network cannot take, or whose last pixel has no variance."""
@@ -187,15 +154,17 @@ class Job:
         measure = self.recipe.training.keep_best
         value = scores.get(measure, scores["loss"])
         better = not self.best or value < self.best[measure]
+        settled = not better and has_settled(self, value)
         self.latest = {
             "kind": "validation",
             "step": self.step,
             "epoch": self.step / self.steps_per_epoch,
             **scores,
-            "best": better,
+            "best": better or settled,
+            **({"settled": True} if settled else {}),
             "seconds": round(self.seconds, 2),
         }
-        if better:
+        if better or settled:
             self.best = {**self.latest, measure: value}
             self.run.save_best(self.model())
         self.run.append(self.latest)
@@ -293,7 +262,7 @@ class Job:
         self.save(now=True)
         measure = self.recipe.training.keep_best
         return (
-            f"finished in {format_duration(self.seconds)}; best validation "
+            f"finished in {format_duration(self.seconds)}; kept: validation "
             f"{measure.replace('_', ' ')} {self.best[measure]:.4f} at step {self.best['step']}; "
             f"{describe_choices(best)}; peak memory {peak_memory(self.device) / 1e9:.1f} GB; "
             f"model: {self.run.best}"

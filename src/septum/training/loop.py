@@ -29,7 +29,7 @@ from septum.training.run_folder import (
     refuse_a_run,
 )
 from septum.training.step_graph import choose_step
-from septum.training.tracking import Progress, describe_validation
+from septum.training.tracking import Progress, describe_job, describe_validation
 
 LOG_STEPS = 10
 """Steps between two records of the training loss in the history."""
@@ -77,7 +77,7 @@ def run_steps(job: Job, again: str) -> None:
         Interruption(ranks.first) as interruption,
         Progress(last_step(job), job.step, ranks.first) as progress,
     ):
-        for line in job.description:
+        for line in describe_job(job):
             progress.say(line)
         step, said = choose_step(job), set(find_doubts(job.run.history()))
         while job.step < last_step(job):

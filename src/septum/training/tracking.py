@@ -6,7 +6,10 @@ import math
 import sys
 import time
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from septum.training.job import Job
 
 LINE_SECONDS = 15.0
 """Least time between two plain lines about steps."""
@@ -90,6 +93,40 @@ def format_duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def describe_job(job: Job) -> list[str]:
+    """What is trained on what, in words, before it begins."""
+    parameters = sum(p.numel() for p in job.network.parameters())
+    begin = f"resuming at step {job.step}" if job.step else "starting at step 0"
+    warning = []
+    if job.data.validates_on_training:
+        warning.append("validating on the training image, the only one: its scores flatter")
+    if job.data.divided:
+        warning.append(
+            "there is one image: a quarter of it validates, the rest trains; an image of its "
+            "own would tell more"
+        )
+    if job.longer and job.recipe.training.schedule == "cosine":
+        warning.append(
+            "more steps than the run began with: the learning rate goes on along the longer "
+            "cosine, so that the model is not that of as many steps from the start"
+        )
+    thick = {item.spacing for item in job.data.training if item.spacing is not None}
+    if thick and job.recipe.loss.border_weight:
+        sides = " : ".join(f"{side:.3g}" for side in sorted(thick)[0])
+        warning.append(f"pixels are {sides}: border weights count distances in the specimen")
+    return [
+        *warning,
+        *job.choices,
+        f"{len(job.data.training)} training and {len(job.data.validation)} validation images "
+        f"({', '.join(item.name for item in job.data.validation[:4])}"
+        f"{', …' if len(job.data.validation) > 4 else ''})",
+        *(f"labels: {remark}" for remark in job.data.remarks),
+        *(["the images do not fit into memory: they are read tile by tile"] * job.data.stored),
+        f"recipe {job.recipe.name}: {parameters:,} parameters, {job.steps} steps, "
+        f"{str(job.dtype).removeprefix('torch.')} on {job.device}; {begin}",
+    ]
+
+
 def describe_validation(record: dict[str, Any]) -> str:
     """One line about a validation."""
     shown = [
@@ -98,4 +135,6 @@ def describe_validation(record: dict[str, Any]) -> str:
         if name in record
     ]
     best = " · best so far" if record.get("best") else ""
+    if record.get("settled"):
+        best = " · kept: the last is nearly as good as the best, and has settled"
     return f"step {record['step']} · validation: " + " · ".join(shown) + best
