@@ -226,7 +226,8 @@ class Training(Section):
     keep_best: Literal["loss", "pixel_error", "iou_error", "rand_error", "object_error"] = "loss"
     """The validation measure by which the best model is kept; lower is better. `iou_error`: 1 −
     mean IoU of all classes, over the pixels of all images. `object_error`, of numbered labels: 1 −
-    mean average precision of the objects, up to an IoU of 0.9."""
+    mean average precision of the objects, up to an IoU of 0.9. The last model is kept where its
+    learning rate has fallen to 0 and it is at most a tenth worse than the best."""
     threshold: Literal["half", "rand", "iou", "objects", "auto"] = "half"
     """`half`: an object pixel has probability above 0.5; `rand`: the threshold with the smallest
     Rand error on training images is stored in the model (two classes), which keeps walls; `iou`:

@@ -88,9 +88,10 @@ class Contents:
         if not self.validations or self.planned is None:
             return False
         last = self.validations[-1]["step"]
-        patience = self.recipe.training.patience  # 0: it went on after that
-        ends = [r["end"] for r in self.history if r["kind"] == "cooling" and patience]
-        return bool(last >= min([self.planned, *ends[-1:]]))
+        ends = [record["end"] for record in self.history if record["kind"] == "cooling"]
+        if ends and last == ends[-1] and self.recipe.training.patience:  # it may go on after that
+            return True
+        return bool(last >= self.planned)
 
 
 def gather(run: RunFolder, data: Path | None) -> Contents:

@@ -25,7 +25,7 @@ RESOLVED, MOST_REDUCED = 16.0, 4
 """Pixels that a small object (at 5 %) is wide at the resolution at which the network works, and
 times that this is lower at most."""
 BAND, MOST_OF_CLASSES = 8.0, 3
-"""The same of the narrowest of several classes, which need not be kept from each other."""
+"""The same two of the narrowest of several classes, whose pieces need not be kept apart."""
 LARGEST_TILE, VOLUME_TILE, VOLUME_DEPTH = 700, 100, 2
 """Pixels an axis beyond which a tile is not enlarged for large objects; and, of volumes, of a tile
 that three axes can have, and poolings that fit into it."""

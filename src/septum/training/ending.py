@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 COOLING = 2
 """Times ``validate_every`` in which the learning rate falls to 0."""
 
-
 NEARLY = 1.1
 """Times the error of the best model: by less a few validation images tell nothing apart."""
 
