@@ -86,7 +86,7 @@ def choose_reduction(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
         wide = f"objects are {objects.diameter.low:.0f} pixels wide and more (5 % are below)"
     elif kind == "classes" and objects.narrowest is not None:
         times = min(int(objects.narrowest / BAND), MOST_OF_CLASSES)
-        wide = f"classes are {objects.narrowest:.0f} pixels wide and more (25 % of one is not)"
+        wide = f"of each class three quarters are {objects.narrowest:.0f} pixels wide and more"
     if times > 1:
         reason = f"{wide}: seen with more of what is around them, and in less time"
         yield Choice("network.reduction", times, reason)
