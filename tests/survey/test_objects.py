@@ -124,15 +124,15 @@ def test_specks_are_left_out_of_pieces_and_not_of_numbers() -> None:
     assert without_specks([numbered]) == [numbered]
 
 
-def bands() -> np.ndarray:
-    """Of class 1 bands of 12 and 2 pixels and a ring of 6.5, of class 2 the disc in it."""
+def bands(inner: float = 15.5, outer: float = 22) -> np.ndarray:
+    """Of class 1 bands of 12 and 2 pixels and a ring, of class 2 the disc in it."""
     labels = np.zeros((200, 300), np.uint8)
     labels[10:22, 20:280] = 128
     labels[30:32, 20:120] = 128
     y, x = np.indices(labels.shape)
     distance = np.hypot(y - 120, x - 150)
-    labels[distance < 22] = 128
-    labels[distance < 15.5] = 255
+    labels[distance < outer] = 128
+    labels[distance < inner] = 255
     return labels
 
 
@@ -141,10 +141,8 @@ def test_the_narrowest_class_is_as_wide_as_most_of_its_pixels_are_in() -> None:
     meaning = find_meaning([("a", labels)], Labels())
     assert meaning.kind == "classes"
     found = measure_objects(labels, meaning, "a")
-    np.testing.assert_allclose(
-        found.diameters[found.kinds == 1], (12, 2, 6.5), rtol=0.25
-    )  # straight
-    np.testing.assert_allclose(found.diameters[found.kinds == 2], 31, rtol=0.05)
+    np.testing.assert_allclose(found.bands[found.kinds == 1], (12, 2, 6.5), rtol=0.25)  # straight
+    np.testing.assert_allclose(found.bands[found.kinds == 2], 15.5, rtol=0.05)
     # Of class 1 200 pixels are 2 wide, about 760 6.5, 3120 12: a quarter of all is 1020.
     joined = join_objects([found, found], [None] * 2, 2)
     assert joined.narrowest == pytest.approx(12, rel=0.25)
@@ -155,6 +153,32 @@ def test_the_narrowest_class_is_as_wide_as_most_of_its_pixels_are_in() -> None:
     (kept,) = without_specks([measure_objects(labels, meaning, "a")])
     assert kept.specks == 140
     assert join_objects([kept], [None], 2).narrowest == alone.narrowest
+
+
+@pytest.mark.parametrize("inner", [10, 20, 25, 30, 36])
+def test_a_ring_is_as_wide_as_its_band_however_thick(inner: float) -> None:
+    labels = bands(inner, 40)
+    labels[:40] = 0
+    meaning = find_meaning([("a", labels)], Labels())
+    found = measure_objects(labels, meaning, "a")
+    np.testing.assert_allclose(found.bands, (40 - inner, inner), rtol=0.05)
+    joined = join_objects([found], [None], 2)
+    assert joined.narrowest == pytest.approx(min(40 - inner, inner), rel=0.05)
+
+
+def test_where_a_class_has_specks_alone_none_is_the_narrowest() -> None:
+    labels = np.zeros((600, 600), np.uint8)
+    labels[50:350, 50:350] = 128
+    labels[100:300, 100:300] = 255
+    for corner in range(40, 560, 20):
+        labels[450:459, corner : corner + 9] = 64
+    meaning = find_meaning([("a", labels)], Labels())
+    assert meaning.class_count == 4
+    drawn = [measure_objects(labels, meaning, "a")]
+    assert join_objects(drawn, [None], 2).narrowest == pytest.approx(4.5, rel=0.3)
+    drawn = without_specks(drawn)
+    assert drawn[0].specks == 26
+    assert join_objects(drawn, [None], 2).narrowest is None
 
 
 def test_of_one_class_none_is_the_narrowest() -> None:

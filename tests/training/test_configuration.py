@@ -176,7 +176,13 @@ def test_in_colour_each_channel_of_each_image_has_its_own_range() -> None:
         "intensity.method",
         "augment.brightness",
     }
-    assert configure(seen, ["intensity.scope=set"]).recipe.intensity.scope == "set"
+    # What the user wants of the range decides how it is found, and in which unit it varies.
+    alike = configure(seen, ["intensity.scope=set"])
+    assert alike.recipe.intensity == grey.recipe.intensity
+    assert alike.recipe.augment == grey.recipe.augment
+    moments = configure(seen, ["intensity.method=zscore"]).recipe
+    assert (moments.intensity.scope, moments.intensity.method) == ("image", "zscore")
+    assert moments.augment == grey.recipe.augment
     assert values(configure(survey(channels=(CHANNEL,) * 2)))["intensity.scope"] == "set"
 
 
@@ -200,6 +206,10 @@ def test_wide_classes_are_learnt_at_a_lower_resolution(narrowest: float | None, 
     assert found.recipe.network.reduction == times
     kept = configure(survey(meaning=three, objects=wide), ["network.reduction=1"], device="cpu")
     assert kept.recipe.network.reduction == 1
+    # The pieces of class 0 are not measured, which is no background here.
+    full = LabelMeaning("classes", (1, 2, 3), shares=(0.7, 0.2, 0.1))
+    found = configure(survey(meaning=full, objects=wide), device="cpu")
+    assert found.recipe.network.reduction == 1
 
 
 def test_of_foreground_and_of_volumes_no_pixels_are_put_together() -> None:

@@ -19,6 +19,7 @@ from septum.training.data import load_data
 from septum.training.ending import last_step, rate_of
 from septum.training.job import Job
 from septum.training.loop import train
+from septum.training.optimization import learning_rate
 from septum.training.run_folder import RunFolder
 
 
@@ -40,6 +41,10 @@ def test_training_ends_when_validation_has_not_improved_for_long(
     assert run.last.exists()
     contents = gather(run, None)
     assert contents.finished
+    rates = {r["step"]: r["learning_rate"] for r in run.history() if r["kind"] == "training"}
+    of_cosine = {s: learning_rate(s - 1, 20, 1, contents.recipe.training) for s in rates}
+    assert rates[10] == of_cosine[10]
+    assert [rates[s] / of_cosine[s] for s in (12, 14)] == pytest.approx([0.8536, 0.1464], abs=1e-4)
     (advised,) = re.findall(r"--resume (--set [^<]*)", write_report(run).read_text("utf-8"))
     assert advised == "--set training.patience=0"
     train(squares, run.path, resume=True)
@@ -51,6 +56,43 @@ def test_training_ends_when_validation_has_not_improved_for_long(
     train(squares, tmp_path / "run", tiny(*changes, "training.patience=0"), resume=True)
     assert run.history()[-1]["step"] == 20
     assert gather(run, None).finished
+    assert not [r for r in run.history() if r["kind"] == "cooling"]
+
+
+@pytest.mark.parametrize("change", ["training.patience=5", "training.steps=30"])
+def test_an_ended_run_that_is_to_be_longer_is_not_finished(
+    squares: Path,
+    tmp_path: Path,
+    tiny: Callable[..., Recipe],
+    validate_as: Callable[[Sequence[float]], None],
+    interrupt_after: Callable[[int | None], None],
+    change: str,
+) -> None:
+    changes = ("training.steps=20", "training.validate_every=2", "training.patience=3")
+    validate_as([0.3, *[0.4] * 20])
+    run = train(squares, tmp_path / "run", tiny(*changes))
+    assert run.history()[-1]["step"] == 12
+    interrupt_after(13)
+    with pytest.raises(Interrupted):
+        train(squares, run.path, tiny(*changes, change), resume=True)
+    assert not gather(run, None).finished
+    assert run.history()[-1]["step"] == 12
+
+
+def test_the_lowest_error_counts_also_after_a_model_that_has_settled(
+    squares: Path,
+    tmp_path: Path,
+    tiny: Callable[..., Recipe],
+    validate_as: Callable[[Sequence[float]], None],
+) -> None:
+    changes = ("training.validate_every=1", "training.schedule=cosine")
+    validate_as([0.30, 0.32, 0.329])
+    run = train(squares, tmp_path / "run", tiny("training.steps=3", *changes))
+    assert load_model(run.best).provenance["step"] == 3
+    validate_as([0.31, 0.36])  # neither lower than 0.3 nor within a tenth of it
+    train(squares, run.path, tiny("training.steps=5", *changes), resume=True)
+    assert load_model(run.best).provenance["step"] == 3
+    assert [r["best"] for r in run.history() if r["kind"] == "validation"][3:] == [False, False]
 
 
 def test_a_run_that_ends_as_soon_by_itself_is_not_ended_early(

@@ -89,9 +89,7 @@ class Contents:
             return False
         last = self.validations[-1]["step"]
         ends = [record["end"] for record in self.history if record["kind"] == "cooling"]
-        if ends and last == ends[-1] and self.recipe.training.patience:  # it may go on after that
-            return True
-        return bool(last >= self.planned)
+        return bool(last >= min([self.planned, *ends[-1:]]))
 
 
 def gather(run: RunFolder, data: Path | None) -> Contents:

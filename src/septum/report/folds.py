@@ -110,8 +110,8 @@ def _table(folds: list[RunFolder], bests: list[dict[str, Any]]) -> str:
         rows.append([fold.path.name, held, steps, best["step"], *(best[name] for name in shown)])
     caption = (
         "Of each fold the model of the step that was kept, on the images that it has not seen; the "
-        "numbers at the top are the means. It was chosen as the best on these same images, so the "
-        "scores lean to the good side a little."
+        "numbers at the top are the means. It was chosen by scores on these same images, so they "
+        "lean to the good side a little."
     )
     links = ", ".join(
         link(f"{fold.path.name}/{fold.report.name}", fold.path.name)

@@ -119,7 +119,7 @@ def _score_tables(contents: Contents) -> str:
             f"Mean over the validation images, at step {best['step']}, whose model was kept.",
         ),
         paragraph(
-            f"This model was chosen as the best of {count} validations on these same images, and "
+            f"This model was chosen by {count} validations on these same images, and "
             "its Rand error is that at the best threshold for them, so the numbers lean to the "
             "good side. Images that nobody has looked at judge better: see How to go on."
             if count > 1

@@ -24,6 +24,8 @@ GAP_IMAGES = 64
 """And in so many images, evenly spread."""
 SPECK = 0.005
 """A piece of a class smaller than this share of the object that a pixel is mostly in is none."""
+PIECES = ("areas", "diameters", "bands", "kinds")
+"""What `Drawn` has an entry of for each object."""
 NARROW = 0.25
 """Share of a class' pixels that may lie in pieces narrower than it is said to be."""
 THIN = 2.0
@@ -36,7 +38,9 @@ _SIGMA = REACH / math.sqrt(2 * math.log(1e6))
 @dataclass(frozen=True, eq=False)
 class Drawn:
     """The objects of one image. ``areas``: pixels of each; ``diameters``: see `diameters`;
-    ``kinds``: the class of each; ``counts``: pixels of each class; ``ignored``: pixels by why.
+    ``bands``: twice their areas by their perimeters, which is the width of a band or ring of any
+    bend, and the radius of a disc; ``kinds``: the class of each; ``counts``: pixels of each class;
+    ``ignored``: pixels by why they are.
 
     ``pairs``: pairs that touch, ``touching``: objects in one; of instance labels only. ``gaps``: of
     the objects looked at, the area and the distance to the next one, infinite beyond REACH, (n, 2);
@@ -45,6 +49,7 @@ class Drawn:
 
     areas: np.ndarray
     diameters: np.ndarray
+    bands: np.ndarray
     kinds: np.ndarray
     counts: np.ndarray
     ignored: dict[str, int]
@@ -56,7 +61,16 @@ class Drawn:
 
 
 NOTHING = Drawn(
-    np.zeros(0), np.zeros(0), np.zeros(0, np.uint8), np.zeros(2, np.int64), {}, 0, 0, None, True
+    np.zeros(0),
+    np.zeros(0),
+    np.zeros(0),
+    np.zeros(0, np.uint8),
+    np.zeros(2, np.int64),
+    {},
+    0,
+    0,
+    None,
+    True,
 )
 """Of labels that mean nothing."""
 
@@ -83,6 +97,7 @@ def measure_objects(
     return Drawn(
         areas,
         diameters(areas, edges, whole_S.ndim),
+        2 * areas / (np.maximum(edges, 1) * math.pi / 4),
         kinds[1:],
         counts[: meaning.class_count],
         _ignored(labels_S, meaning, int(counts[IGNORE])),
@@ -139,18 +154,21 @@ def join_objects(
 
 
 def _narrowest(drawn: Sequence[Drawn]) -> float | None:
-    """See `ObjectFacts`; None of one class."""
-    wide, areas, kinds = (
+    """See `ObjectFacts`; None of one class, and where one has specks alone."""
+    areas, bands, kinds = (
         np.concatenate([np.zeros(0), *(getattr(item, name) for item in drawn)])
-        for name in ("diameters", "areas", "kinds")
+        for name in ("areas", "bands", "kinds")
     )
+    classes = np.flatnonzero(np.sum([item.counts[1:] for item in drawn], axis=0)) + 1
+    if len(classes) < 2 or not np.isin(classes, kinds).all():
+        return None
     widths = []
-    for kind in np.unique(kinds):
+    for kind in classes:
         own = np.flatnonzero(kinds == kind)
-        own = own[np.argsort(wide[own])]
+        own = own[np.argsort(bands[own])]
         narrow = np.searchsorted(np.cumsum(areas[own]), areas[own].sum() * NARROW)
-        widths.append(float(wide[own[narrow]]))
-    return min(widths) if len(widths) > 1 else None
+        widths.append(float(bands[own[narrow]]))
+    return min(widths)
 
 
 def diameters(areas: np.ndarray, edges: np.ndarray, axes: int) -> np.ndarray:
@@ -181,7 +199,7 @@ def without_specks(drawn: Sequence[Drawn]) -> list[Drawn]:
     for item in drawn:
         large = item.areas >= least
         gaps = None if item.gaps is None else item.gaps[item.gaps[:, 0] >= least]
-        sizes = {name: getattr(item, name)[large] for name in ("areas", "diameters", "kinds")}
+        sizes = {name: getattr(item, name)[large] for name in PIECES}
         specks = len(large) - int(large.sum())
         kept.append(dataclasses.replace(item, **sizes, gaps=gaps, specks=specks))
     return kept

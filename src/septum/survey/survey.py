@@ -132,8 +132,8 @@ class ObjectFacts:
     sizes: Histogram | None
     """Of the diameters, in pixels; the edges are evenly spread in their logarithm."""
     narrowest: float | None = None
-    """Of several classes: pixels across, of the narrowest one, that three quarters of its pixels
-    are in pieces of, or in wider ones."""
+    """Of several classes: the width in pixels of the narrowest one, which the pieces with three
+    quarters of its pixels have; that of a disc is its radius (`septum.survey.objects.Drawn`)."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ RESOLVED, MOST_REDUCED = 16.0, 4
 """Pixels that a small object (at 5 %) is wide at the resolution at which the network works, and
 times that this is lower at most."""
 BAND, MOST_OF_CLASSES = 8.0, 3
-"""The same two of the narrowest of several classes, whose pieces need not be kept apart."""
+"""The same two of bands, of the narrowest of several classes; a disc counts half its width."""
 LARGEST_TILE, VOLUME_TILE, VOLUME_DEPTH = 700, 100, 2
 """Pixels an axis beyond which a tile is not enlarged for large objects; and, of volumes, of a tile
 that three axes can have, and poolings that fit into it."""
@@ -84,12 +84,17 @@ def choose_reduction(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
     if kind == "instances":
         times = min(int(objects.diameter.low / RESOLVED), MOST_REDUCED)
         wide = f"objects are {objects.diameter.low:.0f} pixels wide and more (5 % are below)"
-    elif kind == "classes" and objects.narrowest is not None:
+    elif kind == "classes" and objects.narrowest is not None and _begins_with_background(survey):
         times = min(int(objects.narrowest / BAND), MOST_OF_CLASSES)
         wide = f"of each class three quarters are {objects.narrowest:.0f} pixels wide and more"
     if times > 1:
         reason = f"{wide}: seen with more of what is around them, and in less time"
         yield Choice("network.reduction", times, reason)
+
+
+def _begins_with_background(survey: Survey) -> bool:
+    """Whether class 0, of which no pieces are measured, is value 0."""
+    return survey.meaning is not None and survey.meaning.class_values[0] == 0
 
 
 def choose_tile(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
@@ -131,33 +136,41 @@ def choose_tile(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
     yield Choice("training.tile", tile, reason)
 
 
-def choose_intensity(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
-    """How grey values are brought to one range."""
-    kind = f"{survey.bits}-bit" if survey.bits else "real"
+def choose_scope(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
+    """Whether each image has its own range of grey values (decisions 25 and 31)."""
     drawn = [image.high - image.low for image in survey.images if not image.empty]
     dim, bright = np.percentile([span for span in drawn if span > 0] or [1.0], (5, 95))
+    scope, reason = "set", "images are about equally bright: one range for all"
     if bright > VARIED * dim:
         times = f"{bright / dim:.0f} times"
         reason = f"its own range for each: bright ones span {times} the grey values of dim ones"
-        yield Choice("intensity.scope", "image", reason)
+        scope = "image"
     elif len(survey.channels) == COLOURS:
         reason = "each channel of each image has its own range: lamps, stains and cameras differ"
-        yield Choice("intensity.scope", "image", reason)
-    else:
-        yield Choice("intensity.scope", "set", "images are about equally bright: one range for all")
-        if survey.bits in range(1, 9) or recipe.network.normalization == "none":
-            reason = (
-                f"{kind} grey values, brought to mean 0 and deviation 1, each channel for itself"
-            )
-            yield Choice("intensity.method", "zscore", reason)
-            return
-    section = recipe.intensity
-    low, high = section.low_percentile, section.high_percentile
+        scope = "image"
+    yield Choice("intensity.scope", scope, reason)
+
+
+def choose_method(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
+    """How grey values are brought to that range."""
+    kind = f"{survey.bits}-bit" if survey.bits else "real"
+    plain = survey.bits in range(1, 9) or recipe.network.normalization == "none"
+    if recipe.intensity.scope == "set" and plain:
+        reason = f"{kind} grey values, brought to mean 0 and deviation 1, each channel for itself"
+        yield Choice("intensity.method", "zscore", reason)
+        return
+    low, high = recipe.intensity.low_percentile, recipe.intensity.high_percentile
     reason = (
         f"{kind} grey values, each channel from its {low:g} % to its {high:g} %: a few bright "
         "pixels do not set the scale"
     )
     yield Choice("intensity.method", "percentile", reason)
+
+
+def choose_brightness(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
+    """How much brightness varies in training, where its unit is not the deviation."""
+    if recipe.intensity.method != "percentile":
+        return
     spans = [c.percentiles["99.8"] - c.percentiles["1"] for c in survey.channels]
     parts = [c.deviation / span for c, span in zip(survey.channels, spans, strict=True) if span > 0]
     if parts:

@@ -16,10 +16,12 @@ from septum.recipe import Recipe, build_recipe, load_recipe
 from septum.survey.survey import Survey
 from septum.training.choices import (
     Choice,
+    choose_brightness,
     choose_depth,
-    choose_intensity,
     choose_labels,
+    choose_method,
     choose_reduction,
+    choose_scope,
     choose_tile,
 )
 from septum.training.data import is_divisible
@@ -48,7 +50,9 @@ CHOOSERS = (
     choose_depth,
     choose_reduction,
     choose_tile,
-    choose_intensity,
+    choose_scope,
+    choose_method,
+    choose_brightness,
     choose_loss,
     choose_sampling,
     choose_steps,

@@ -85,7 +85,7 @@ def _doubt_gap(history: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     if last > 1.2 * best:
         advice = (
             "and has been lower: the training images are learnt by heart; annotate more, or "
-            "augment more; the best model is kept"
+            "augment more; a model that is much better by training.keep_best is kept"
         )
     else:
         advice = (

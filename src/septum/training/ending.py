@@ -61,10 +61,9 @@ def rate_of(job: Job) -> float:
     return rate * 0.5 * (1 + math.cos(math.pi * share))
 
 
-def has_settled(job: Job, error: float) -> bool:
+def has_settled(job: Job, error: float, lowest: float) -> bool:
     """Whether this is a run's last validation, in which the learning rate has fallen to 0, and its
-    ``error``, of the measure that the best model is kept by, is nearly as low as the lowest.
+    ``error``, of the measure that models are kept by, is nearly as low as the ``lowest``.
     """
     fallen = job.cooling or job.recipe.training.schedule == "cosine"
-    lowest = job.best[job.recipe.training.keep_best]
     return bool(job.step == last_step(job) and fallen and error <= NEARLY * lowest)

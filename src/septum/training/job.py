@@ -153,8 +153,9 @@ class Job:
         scores = validate(predictor, self.targets, section, self.sampler.weigh, self.ranks, head)
         measure = self.recipe.training.keep_best
         value = scores.get(measure, scores["loss"])
-        better = not self.best or value < self.best[measure]
-        settled = not better and has_settled(self, value)
+        lowest = self.best.get("lowest", math.inf)
+        better = not self.best or value < lowest
+        settled = not better and has_settled(self, value, lowest)
         self.latest = {
             "kind": "validation",
             "step": self.step,
@@ -165,7 +166,7 @@ class Job:
             "seconds": round(self.seconds, 2),
         }
         if better or settled:
-            self.best = {**self.latest, measure: value}
+            self.best = {**self.latest, measure: value, "lowest": min(value, lowest)}
             self.run.save_best(self.model())
         self.run.append(self.latest)
         return self.latest
@@ -211,7 +212,7 @@ class Job:
             "left_in_files": self.data.stored,
             "ended": self.ended,
             "cooling": self.cooling,
-            "patience": self.recipe.training.patience,
+            "until": [self.steps, self.recipe.training.patience],
             **self.data.fingerprints,
         }
         self.run.save_state(tensors, counters)
@@ -240,11 +241,11 @@ class Job:
             self.average.load_state_dict(tensors_of(tensors, "average."))
         restore_optimizer(self.optimizer, tensors)
         self.step, self.best, self.latest = counters["step"], counters["best"], counters["latest"]
-        if counters.get("patience") == self.recipe.training.patience:
+        if counters.get("until") == [self.steps, self.recipe.training.patience]:
             self.cooling = counters["cooling"]
         self.losses.values, self._rate = counters["losses"], counters["rate"]
         self._clock = time.monotonic() - counters["seconds"]
-        self.run.rewind_history(self.step)
+        self.run.rewind_history(self.step, cooling=bool(self.cooling))
 
     def finish(self) -> str:
         """Choose how objects are told apart, write both models; says in words what came out.

@@ -99,11 +99,18 @@ class RunFolder:
         except OSError as error:
             raise SaveError(f"{self.history_file}: cannot be written: {error.strerror}") from error
 
-    def rewind_history(self, step: int) -> None:
-        """Drop the records after ``step``: a run that goes on from there writes them again."""
+    def rewind_history(self, step: int, cooling: bool = False) -> None:
+        """Drop the records after ``step``: a run that goes on from there writes them again.
+
+        Without ``cooling`` those of a cool-down, too: the run does not end there any more.
+        """
         if not self.writes:
             return
-        kept = [record for record in self.history() if record["step"] <= step]
+        kept = [
+            record
+            for record in self.history()
+            if record["step"] <= step and (cooling or record["kind"] != "cooling")
+        ]
         with replace_file(self.history_file) as temporary:
             temporary.write_text("".join(json.dumps(record) + "\n" for record in kept), "utf-8")
 
