@@ -117,7 +117,7 @@ def choose_schedule(survey: Survey, recipe: Recipe) -> Iterator[Choice]:
         return
     every = max(section.steps // VALIDATIONS_IN_ALL, 1)
     yield Choice("training.validate_every", every, "ten times in all")
-    reason = "so many validations in a row that are no better end it: two more, to settle"
+    reason = "ends after so many validations in a row that were no better, and two more to settle"
     yield Choice("training.patience", PATIENCE, reason)
 
 
