@@ -137,7 +137,7 @@ def test_a_run_killed_while_it_is_taken_up_goes_on(
         train(squares, tmp_path / "run", tiny())
     interrupt_after(None)
 
-    def die(run: RunFolder, step: int) -> None:
+    def die(run: RunFolder, step: int, cooling: bool) -> None:
         raise Killed
 
     with monkeypatch.context() as patch:
