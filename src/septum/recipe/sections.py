@@ -222,7 +222,8 @@ class Training(Section):
     validate_every: Annotated[int, Field(ge=0)] = 0
     """Steps between validations; 0 means: after each epoch."""
     patience: Annotated[int, Field(ge=0)] = 0
-    """Training ends by itself after so many validations without a better one; 0: never."""
+    """After so many validations in a row without a better one the learning rate falls to 0 until
+    the second validation after, where training ends; 0: never."""
     keep_best: Literal["loss", "pixel_error", "iou_error", "rand_error", "object_error"] = "loss"
     """The validation measure by which the best model is kept; lower is better. `iou_error`: 1 −
     mean IoU of all classes, over the pixels of all images. `object_error`, of numbered labels: 1 −

@@ -38,8 +38,7 @@ _SIGMA = REACH / math.sqrt(2 * math.log(1e6))
 @dataclass(frozen=True, eq=False)
 class Drawn:
     """The objects of one image. ``areas``: pixels of each; ``diameters``: see `diameters`;
-    ``bands``: twice their areas by their perimeters, which is the width of a band or ring of any
-    bend, and the radius of a disc; ``kinds``: the class of each; ``counts``: pixels of each class;
+    ``bands``: see `widths`; ``kinds``: the class of each; ``counts``: pixels of each class;
     ``ignored``: pixels by why they are.
 
     ``pairs``: pairs that touch, ``touching``: objects in one; of instance labels only. ``gaps``: of
@@ -97,7 +96,7 @@ def measure_objects(
     return Drawn(
         areas,
         diameters(areas, edges, whole_S.ndim),
-        2 * areas / (np.maximum(edges, 1) * math.pi / 4),
+        widths(areas, edges, whole_S.ndim),
         kinds[1:],
         counts[: meaning.class_count],
         _ignored(labels_S, meaning, int(counts[IGNORE])),
@@ -162,29 +161,39 @@ def _narrowest(drawn: Sequence[Drawn]) -> float | None:
     classes = np.flatnonzero(np.sum([item.counts[1:] for item in drawn], axis=0)) + 1
     if len(classes) < 2 or not np.isin(classes, kinds).all():
         return None
-    widths = []
+    found = []
     for kind in classes:
         own = np.flatnonzero(kinds == kind)
         own = own[np.argsort(bands[own])]
         narrow = np.searchsorted(np.cumsum(areas[own]), areas[own].sum() * NARROW)
-        widths.append(float(bands[own[narrow]]))
-    return min(widths)
+        found.append(float(bands[own[narrow]]))
+    return min(found)
 
 
 def diameters(areas: np.ndarray, edges: np.ndarray, axes: int) -> np.ndarray:
     """Of the circle (ball) of that area (volume); of what is thin, its width (of a thread's).
 
+    ``edges``: as of `widths`.
+    """
+    width = widths(areas, edges, axes)
+    if axes == 3:
+        round_ones, compact = np.cbrt(6 * areas / math.pi), width * 6 / 4
+    else:
+        round_ones, compact = 2 * np.sqrt(areas / math.pi), width * 4 / 2
+    return np.asarray(np.where(round_ones > THIN * compact, np.maximum(width, 1), round_ones))
+
+
+def widths(areas: np.ndarray, edges: np.ndarray, axes: int) -> np.ndarray:
+    """Twice the area by the perimeter: how wide a band or ring is, and the radius of a disc. Of
+    volumes four times the volume by the surface: how thick a thread is.
+
     ``edges``: pixel faces between each and what is around it. A disc has 4/π of its perimeter as
     faces, a ball 3/2 of its surface.
     """
     edges = np.maximum(edges, 1)  # fills the image
-    if axes == 3:
-        round_ones, compact = np.cbrt(6 * areas / math.pi), 6 * areas / (edges * 2 / 3)
-        width = compact * 4 / 6
-    else:
-        round_ones, compact = 2 * np.sqrt(areas / math.pi), 4 * areas / (edges * math.pi / 4)
-        width = compact * 2 / 4
-    return np.asarray(np.where(round_ones > THIN * compact, np.maximum(width, 1), round_ones))
+    return np.asarray(
+        4 * areas / (edges * 2 / 3) if axes == 3 else 2 * areas / (edges * math.pi / 4)
+    )
 
 
 def without_specks(drawn: Sequence[Drawn]) -> list[Drawn]:

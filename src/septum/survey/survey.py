@@ -133,7 +133,7 @@ class ObjectFacts:
     """Of the diameters, in pixels; the edges are evenly spread in their logarithm."""
     narrowest: float | None = None
     """Of several classes: the width in pixels of the narrowest one, which the pieces with three
-    quarters of its pixels have; that of a disc is its radius (`septum.survey.objects.Drawn`)."""
+    quarters of its pixels have; that of a disc is its radius (`septum.survey.objects.widths`)."""
 
 
 @dataclass(frozen=True)
