@@ -79,9 +79,9 @@ def refuse_unread(folders: Sequence[Path]) -> None:
 
 
 def holds_drawings(folder: Path) -> bool:
-    """Whether COCO's JSON or outlines lie directly in ``folder``, damaged or not.
+    """Whether COCO's JSON or outlines lie directly in ``folder``.
 
-    The images beside them are images then, and no labels.
+    The images beside them are images then, and no labels. Raises AnnotationError for damaged JSON.
     """
     files = [path for suffix in OUTLINES for path in _of_type(suffix, folder)]
     return any(map(_is_drawing, files))
@@ -91,7 +91,7 @@ def _is_drawing(path: Path) -> bool:
     if path.suffix.lower() == ".zip":
         return _entries(path) is None or _holds_rois(path)
     if path.suffix.lower() == ".json":
-        return not _is_json(path) or json_kind(path) is not None
+        return json_kind(path) is not None
     return True
 
 
